@@ -1,0 +1,284 @@
+/**
+ * The nouns of tekton-ai: what people declare, what it resolves to, and what the system says back.
+ * Types only; every other floor imports from here.
+ */
+import type {Condition} from './conditions.js';
+
+export const apiVersion = 'tekton.ai/v1alpha1';
+
+/** Version of the records that we write for ourselves. A newer one than this is refused, never rewritten. */
+export const formatVersion = 1;
+
+/** First and last port of the platform's range for specialists, inclusive (from the seed). */
+export const defaultPorts: PortRange = {from: 45000, to: 50000};
+
+export type Json = string | number | boolean | null | readonly Json[] | {readonly [key: string]: Json};
+
+/** Inclusive at both ends. */
+export interface PortRange {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** A secret is only ever referred to. `file` is absolute once loaded; its content is trimmed when read. */
+export type SecretRef = {readonly env: string} | {readonly file: string};
+
+export type ProviderType = 'auto' | 'ollama' | 'anthropic' | 'openai' | 'offline' | 'scripted';
+
+/** One entry of a fleet's `providers`, after defaults. */
+export interface ProviderSpec {
+  readonly type: ProviderType;
+  readonly baseUrl?: string;
+  readonly apiKey?: SecretRef;
+  /** Model of a specialist that names this provider and no model. */
+  readonly defaultModel?: string;
+  /** Ollama's keep_alive, passed through (`5m`, `-1`). */
+  readonly keepAlive?: string;
+  /** Path of the answers file of a scripted provider, absolute once loaded. */
+  readonly script?: string;
+}
+
+export interface NamedProvider extends ProviderSpec {
+  readonly name: string;
+}
+
+/** Sampling and size limits of an answer. Absent means the provider's own default. */
+export interface ChatParameters {
+  readonly temperature?: number;
+  readonly topP?: number;
+  /** Tokens of one answer. */
+  readonly maxTokens?: number;
+  /** Context window to ask for, in tokens (Ollama's num_ctx). */
+  readonly contextTokens?: number;
+  readonly stop?: readonly string[];
+  readonly seed?: number;
+}
+
+/** Who a component's specialist is. */
+export interface Expertise {
+  readonly title: string;
+  readonly expertise: string;
+  readonly focus: string;
+  readonly roles: readonly string[];
+  readonly capabilities: readonly string[];
+  readonly personality: string;
+  /** Component → what to send there: questions outside of this expertise. */
+  readonly refersTo: Readonly<Record<string, string>>;
+  /** Replaces the composed prompt. `{{title}}`, `{{component}}`, `{{expertise}}`, … are filled in. */
+  readonly systemPrompt?: string;
+}
+
+export interface Probes {
+  readonly periodSeconds: number;
+  readonly timeoutSeconds: number;
+  /** Consecutive failures after which a worker counts as hung. */
+  readonly failureThreshold: number;
+  /** Time from launch until the socket must answer. */
+  readonly startupSeconds: number;
+}
+
+export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
+
+/** Effective spec of one specialist: environment, own fields, fleet defaults and built-ins merged. */
+export interface SpecialistSpec {
+  readonly component: string;
+  readonly enabled: boolean;
+  /** Name of a provider of the fleet. */
+  readonly provider: string;
+  readonly model: string;
+  readonly parameters: ChatParameters;
+  readonly expertise: Expertise;
+  readonly concurrency: {readonly max: number; readonly queue: number};
+  readonly sessions: {readonly maxTurns: number; readonly idleMinutes: number};
+  readonly auth?: {readonly token: SecretRef};
+  /** Pinned port. Absent: allocated, and kept across restarts. */
+  readonly port?: number;
+  readonly host: string;
+  readonly env: Readonly<Record<string, string | SecretRef>>;
+  /** Names of specialists of the same fleet that are started first. */
+  readonly dependsOn: readonly string[];
+  readonly restartPolicy: RestartPolicy;
+  readonly probes: Probes;
+  readonly terminationGracePeriodSeconds: number;
+}
+
+/** Where a field's value comes from, for `diff` and `config view`. */
+export type Origin =
+  | {readonly type: 'file'; readonly file: string; readonly line?: number}
+  | {readonly type: 'env'; readonly variable: string; readonly file?: string}
+  | {readonly type: 'fleet-default'; readonly file: string; readonly line?: number}
+  | {readonly type: 'built-in'};
+
+/** One declared specialist, ready to be compared with what runs. Secrets are still references. */
+export interface Desired {
+  /** Registry key: `<component>-ai`, `<name>-ai`, or `<namespace>.<name>-ai` outside of `default`. */
+  readonly aiId: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly fleet: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly spec: SpecialistSpec;
+  readonly provider: NamedProvider;
+  /** Counts changes of this specialist's declaration; 0 until a fleet record gives it one. */
+  readonly generation: number;
+  /**
+   * What was declared and what it resolves to, one entry per dotted path (`model`, `parameters.temperature`,
+   * `provider.baseUrl`). Values that only a built-in default gives are not in it, so a new default in a new
+   * version of tekton-ai changes nothing that runs.
+   */
+  readonly declared: Readonly<Record<string, Json>>;
+  /** Hash of `declared`. */
+  readonly specHash: string;
+  /** Origin of every path of `declared`. */
+  readonly origins: Readonly<Record<string, Origin>>;
+}
+
+/** Who may change a fleet: the file set it was applied from. */
+export type Source =
+  | {readonly type: 'files'; readonly paths: readonly string[]}
+  | {readonly type: 'stdin'};
+
+/** One fleet as loaded from its source. */
+export interface LoadedFleet {
+  readonly name: string;
+  readonly namespace: string;
+  readonly enabled: boolean;
+  readonly ports: PortRange;
+  readonly allowMassPrune: boolean;
+  readonly source: Source;
+  /** Every file that was read, absolute: what a watcher watches (folders of globs stand beside them in `watch`). */
+  readonly files: readonly string[];
+  readonly watch: readonly string[];
+  /** `.env.tekton` beside the fleet file, if there is one: secrets are looked up there after the environment. */
+  readonly envFile?: string;
+  readonly specialists: readonly Desired[];
+  /** Overrides that the applying command read from its environment, by variable; recorded with the fleet. */
+  readonly overrides: Readonly<Record<string, string>>;
+  /** Remarks that a person should see (TEKTON_REGISTER_AI=false and such). */
+  readonly notices: readonly string[];
+}
+
+/** `fleets/<namespace>.<fleet>.json`: the desired state as last applied. */
+export interface FleetRecord extends LoadedFleet {
+  readonly formatVersion: number;
+  /** ISO 8601. */
+  readonly appliedAt: string;
+  readonly version: string;
+  /** Last generation per ai id, removed names included, so that a name that returns counts on. */
+  readonly generations: Readonly<Record<string, number>>;
+  /** Mass prune confirmed by `--yes` for exactly this content. */
+  readonly pruneConfirmed?: boolean;
+}
+
+/** One field of a specialist that differs. */
+export interface FieldChange {
+  readonly path: string;
+  /** undefined: was not declared. */
+  readonly from: Json | undefined;
+  readonly to: Json | undefined;
+  readonly origin: Origin | undefined;
+}
+
+/** What proves that a process is the one we started: a pid alone is reused. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  /** Start time in the kernel's own unit (clock ticks since boot on Linux, `lstart` on macOS): compared, never computed with. */
+  readonly startTime: string;
+  readonly bootId: string;
+}
+
+/** One launch of a worker. */
+export interface Instance {
+  /** New for every launch. */
+  readonly uid: string;
+  readonly identity: ProcessIdentity;
+  /** ISO 8601. */
+  readonly startedAt: string;
+}
+
+export interface LastExit {
+  /** ISO 8601. */
+  readonly at: string;
+  /** Absent where unknown: an adopted worker is not our child. */
+  readonly code?: number;
+  readonly signal?: string;
+  readonly stderrTail: readonly string[];
+}
+
+export interface Usage {
+  readonly requests: number;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+}
+
+/** What answers for a specialist now; `why` says how `auto` came to it. */
+export interface ModelChoice {
+  /** Name of the provider, or its type where `auto` chose it. */
+  readonly provider: string;
+  readonly type: ProviderType;
+  readonly model: string;
+  readonly why?: string;
+}
+
+export type Phase =
+  | 'Pending'
+  | 'Starting'
+  | 'Ready'
+  | 'NotReady'
+  | 'Draining'
+  | 'Disabled'
+  | 'CrashLoop'
+  | 'Stalled'
+  | 'Stopped'
+  | 'Unknown';
+
+/** Written back by the controller, never into the user's file. */
+export interface SpecialistStatus {
+  /** Derived from the conditions, for printing. */
+  readonly phase: Phase;
+  readonly observedGeneration: number;
+  readonly specHash: string;
+  readonly instance?: Instance;
+  readonly host?: string;
+  readonly port?: number;
+  readonly model?: ModelChoice;
+  readonly restarts: number;
+  readonly lastExit?: LastExit;
+  readonly usage: Usage;
+  readonly conditions: readonly Condition[];
+}
+
+export interface NamedStatus {
+  readonly aiId: string;
+  readonly name: string;
+  readonly component: string;
+  readonly roles: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly generation: number;
+  readonly status: SpecialistStatus;
+}
+
+/** `status/<namespace>.<fleet>.json`. */
+export interface FleetStatus {
+  readonly formatVersion: number;
+  readonly name: string;
+  readonly namespace: string;
+  /** Last pass over the whole fleet, ISO 8601. */
+  readonly syncedAt: string;
+  /** Why the source can't be read or applied; the last good spec stays in force. */
+  readonly sourceError?: {readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld'; readonly message: string; readonly at: string};
+  readonly specialists: readonly NamedStatus[];
+}
+
+/** One line of `events.jsonl`: something that happened. */
+export interface FleetEvent {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly type: 'Normal' | 'Warning';
+  /** Past tense, CamelCase: Launched, Exited, Adopted, Reconfigured, … */
+  readonly reason: string;
+  readonly namespace?: string;
+  readonly fleet?: string;
+  readonly aiId?: string;
+  readonly message: string;
+}
