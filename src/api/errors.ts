@@ -54,7 +54,9 @@ export class InvalidInputError extends TektonError {
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
-    super(`invalid input: ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`, {exitCode: exitCodes.invalidInput});
+    super(`invalid input: ${problems.length} ${problems.length === 1 ? 'problem' : 'problems'}`, {
+      exitCode: exitCodes.invalidInput,
+    });
     this.problems = problems;
   }
 }

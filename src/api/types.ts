@@ -2,7 +2,7 @@
  * The nouns of tekton-ai: what people declare, what it resolves to, and what the system says back.
  * Types only; every other floor imports from here.
  */
-import type {Condition} from './conditions.js';
+import type {Condition, Reason} from './conditions.js';
 
 export const apiVersion = 'tekton.ai/v1alpha1';
 
@@ -41,6 +41,28 @@ export interface ProviderSpec {
 export interface NamedProvider extends ProviderSpec {
   readonly name: string;
 }
+
+/** A provider with its secrets resolved: lives in memory and on the launch pipe only, never on disk or in argv. */
+export interface ResolvedProvider {
+  readonly name: string;
+  readonly type: Exclude<ProviderType, 'auto'>;
+  readonly baseUrl?: string;
+  readonly apiKey?: string;
+  /** Set where `apiKey` was declared and couldn't be resolved: what a person must set. */
+  readonly missingSecret?: string;
+  readonly keepAlive?: string;
+  readonly script?: string;
+}
+
+export type ModelReason = Extract<
+  Reason,
+  'ProviderUnreachable' | 'ProviderError' | 'ModelNotFound' | 'Unauthorized' | 'SecretMissing' | 'QuotaExceeded'
+>;
+
+/** Whether a model could answer now. */
+export type ModelCheck =
+  | {readonly available: true; readonly contextTokens?: number}
+  | {readonly available: false; readonly reason: ModelReason; readonly message: string};
 
 /** Sampling and size limits of an answer. Absent means the provider's own default. */
 export interface ChatParameters {
@@ -134,9 +156,7 @@ export interface Desired {
 }
 
 /** Who may change a fleet: the file set it was applied from. */
-export type Source =
-  | {readonly type: 'files'; readonly paths: readonly string[]}
-  | {readonly type: 'stdin'};
+export type Source = {readonly type: 'files'; readonly paths: readonly string[]} | {readonly type: 'stdin'};
 
 /** One fleet as loaded from its source. */
 export interface LoadedFleet {
@@ -266,7 +286,11 @@ export interface FleetStatus {
   /** Last pass over the whole fleet, ISO 8601. */
   readonly syncedAt: string;
   /** Why the source can't be read or applied; the last good spec stays in force. */
-  readonly sourceError?: {readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld'; readonly message: string; readonly at: string};
+  readonly sourceError?: {
+    readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld';
+    readonly message: string;
+    readonly at: string;
+  };
   readonly specialists: readonly NamedStatus[];
 }
 

@@ -1,18 +1,5 @@
 /** What a specialist asks of a model server. One contract suite (test/contract/provider.ts) runs on every implementation. */
-import type {ChatParameters, ProviderType} from '../api/types.js';
-import type {Reason} from '../api/conditions.js';
-
-/** A provider with its secrets resolved: lives in memory and on the launch pipe only, never on disk or in argv. */
-export interface ResolvedProvider {
-  readonly name: string;
-  readonly type: Exclude<ProviderType, 'auto'>;
-  readonly baseUrl?: string;
-  readonly apiKey?: string;
-  /** Set where `apiKey` was declared and couldn't be resolved: what a person must set. */
-  readonly missingSecret?: string;
-  readonly keepAlive?: string;
-  readonly script?: string;
-}
+import type {ChatParameters, ModelCheck} from '../api/types.js';
 
 export interface ChatMessage {
   readonly role: 'user' | 'assistant';
@@ -31,16 +18,13 @@ export type StopReason = 'end' | 'length' | 'stop' | 'refusal' | 'cancelled';
 
 export type ChatEvent =
   | {readonly type: 'text'; readonly text: string}
-  | {readonly type: 'end'; readonly model: string; readonly stopReason: StopReason; readonly inputTokens: number; readonly outputTokens: number};
-
-export type ModelReason = Extract<
-  Reason,
-  'ProviderUnreachable' | 'ProviderError' | 'ModelNotFound' | 'Unauthorized' | 'SecretMissing' | 'QuotaExceeded'
->;
-
-export type ModelCheck =
-  | {readonly available: true; readonly contextTokens?: number}
-  | {readonly available: false; readonly reason: ModelReason; readonly message: string};
+  | {
+      readonly type: 'end';
+      readonly model: string;
+      readonly stopReason: StopReason;
+      readonly inputTokens: number;
+      readonly outputTokens: number;
+    };
 
 export interface Provider {
   /**

@@ -1,6 +1,5 @@
 /** What a worker is told: at launch on its standard input, later by `configure` on its control socket. */
-import type {ChatParameters, Expertise, Json, ModelChoice} from '../api/types.js';
-import type {ModelCheck, ResolvedProvider} from '../providers/provider.js';
+import type {ChatParameters, Expertise, Json, ModelCheck, ModelChoice, ResolvedProvider, Usage} from '../api/types.js';
 
 /**
  * Holds resolved secrets: passes through pipes and sockets of the owner only, is never written to disk, argv,
@@ -74,7 +73,7 @@ export interface Hello {
   readonly declared: Readonly<Record<string, Json>>;
   readonly choice: ModelChoice;
   readonly draining: boolean;
-  readonly usage: {readonly requests: number; readonly inputTokens: number; readonly outputTokens: number};
+  readonly usage: Usage;
 }
 
 export type ControlReply =
@@ -83,5 +82,4 @@ export type ControlReply =
 
 export type ControlNotice =
   /** A chat failed at the provider, or works again: the owner should check the model now. */
-  | {readonly type: 'model-suspect'; readonly code: string}
-  | {readonly type: 'usage'; readonly usage: {readonly requests: number; readonly inputTokens: number; readonly outputTokens: number}};
+  {readonly type: 'model-suspect'; readonly code: string} | {readonly type: 'usage'; readonly usage: Usage};
