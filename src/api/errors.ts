@@ -50,7 +50,7 @@ export interface Problem {
 
 /** Bad input: all problems at once; nothing was changed. */
 export class InvalidInputError extends TektonError {
-  override readonly name = 'InvalidInputError';
+  override readonly name: string = 'InvalidInputError';
   readonly problems: readonly Problem[];
 
   constructor(problems: readonly Problem[]) {
@@ -63,12 +63,12 @@ export class InvalidInputError extends TektonError {
 
 /** A source that can't be read is an error, never an empty desired list. */
 export class SourceUnavailableError extends TektonError {
-  override readonly name = 'SourceUnavailableError';
+  override readonly name: string = 'SourceUnavailableError';
 }
 
 /** Somebody else has it: another source owns the fleet, another host owns the state folder, a mass prune needs a yes. */
 export class ConflictError extends TektonError {
-  override readonly name = 'ConflictError';
+  override readonly name: string = 'ConflictError';
 
   constructor(message: string, options: Omit<TektonErrorOptions, 'exitCode'> = {}) {
     super(message, {...options, exitCode: exitCodes.conflict});
@@ -77,7 +77,7 @@ export class ConflictError extends TektonError {
 
 /** A lock was not to be had in time; nothing was written, so the caller may retry. */
 export class LockBusyError extends ConflictError {
-  override readonly name = 'LockBusyError';
+  override readonly name: string = 'LockBusyError';
 }
 
 /** Text of an error and its causes in one line: "cannot x: y: z". */
