@@ -1,0 +1,86 @@
+/** The flags of every verb, after parsing: what `program.ts` hands to the commands. */
+
+export interface GlobalOptions {
+  /** `-n`; absent: every namespace, or the one that the file says. */
+  readonly namespace?: string;
+  /** `--fleet`; absent: every fleet. */
+  readonly fleet?: string;
+}
+
+export interface FileOptions extends GlobalOptions {
+  /** `-f` in order: files, folders, `-`. Empty: tekton-ai.yaml in the current or a parent folder. */
+  readonly files: readonly string[];
+}
+
+export interface UpOptions extends FileOptions {
+  readonly timeoutMs: number;
+  readonly yes: boolean;
+}
+
+export interface DownOptions extends FileOptions {
+  readonly timeoutMs: number;
+}
+
+export interface ApplyOptions extends FileOptions {
+  readonly wait: boolean;
+  readonly timeoutMs: number;
+  readonly dryRun: boolean;
+  /** false with `--no-prune` and `--prune=false`. */
+  readonly prune: boolean;
+  readonly yes: boolean;
+  readonly takeOver: boolean;
+  readonly detailedExitcode: boolean;
+}
+
+export type RunOptions = FileOptions;
+export type ValidateOptions = FileOptions;
+export type DeleteOptions = GlobalOptions;
+
+export interface DiffOptions extends FileOptions {
+  /** `diff` ends with kubectl's exit codes, `plan` with 0 or, where asked for, 2. */
+  readonly verb: 'diff' | 'plan';
+  readonly detailedExitcode: boolean;
+}
+
+export type OutputFormat = 'table' | 'wide' | 'json' | 'yaml' | 'name';
+
+export interface GetOptions extends GlobalOptions {
+  readonly output: OutputFormat;
+  readonly watch: boolean;
+  readonly component?: string;
+  readonly role?: string;
+}
+
+export type StatusOptions = GlobalOptions;
+export type DescribeOptions = GlobalOptions;
+
+export interface LogsOptions extends GlobalOptions {
+  readonly follow: boolean;
+  /** Lines from the end to begin with; absent: all. */
+  readonly tail?: number;
+}
+
+export interface ChatOptions extends GlobalOptions {
+  readonly session?: string;
+  readonly stream: boolean;
+  readonly output: 'text' | 'json';
+}
+
+export interface EventsOptions extends GlobalOptions {
+  readonly watch: boolean;
+  /** The newest so many. */
+  readonly limit: number;
+}
+
+export interface WorkerOptions {
+  readonly component: string;
+  readonly port?: number;
+  readonly provider?: string;
+  readonly model?: string;
+  readonly name?: string;
+  readonly namespace?: string;
+}
+
+export interface VersionOptions {
+  readonly output: 'text' | 'json';
+}
