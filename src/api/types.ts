@@ -186,8 +186,8 @@ export interface FleetRecord extends LoadedFleet {
   readonly version: string;
   /** Last generation per ai id, removed names included, so that a name that returns counts on. */
   readonly generations: Readonly<Record<string, number>>;
-  /** Mass prune confirmed by `--yes` for exactly this content. */
-  readonly pruneConfirmed?: boolean;
+  /** Set by `down`, cleared by the next apply: nothing of the fleet runs, nothing is forgotten. */
+  readonly stopped: boolean;
 }
 
 /** One field of a specialist that differs. */

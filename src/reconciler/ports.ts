@@ -1,0 +1,139 @@
+/**
+ * What the reconciler needs of the world. The real ones are built in `cli/wire.ts`; the simulator and the tests
+ * bring their own. Nothing in this folder reaches a clock, file, process or socket in any other way.
+ */
+import type {
+  FleetEvent,
+  FleetRecord,
+  FleetStatus,
+  LoadedFleet,
+  ModelChoice,
+  NamedProvider,
+  PortRange,
+  ResolvedProvider,
+  SecretRef,
+} from '../api/types.js';
+import type {Provider} from '../providers/provider.js';
+import type {Runtime} from '../runtime/runtime.js';
+
+export interface Clock {
+  /** Wall clock, ms since 1970: for people only. */
+  now(): number;
+  /** ms, never goes back: for every delay and duration. */
+  monotonic(): number;
+  /** Calls `run` once after `ms`; the result cancels. */
+  after(ms: number, run: () => void): () => void;
+}
+
+export interface PortRequest {
+  readonly aiId: string;
+  readonly uid: string;
+  /** Taken if free, else another. */
+  readonly preferred?: number;
+  /** This one or none. */
+  readonly pinned?: number;
+  /** Found taken just now, whatever the tables say. */
+  readonly avoid: readonly number[];
+  readonly range: PortRange;
+  readonly host: string;
+}
+
+export type PortAnswer =
+  | {readonly ok: true; readonly port: number}
+  | {
+      readonly ok: false;
+      readonly reason: 'PortsExhausted' | 'PortTaken' | 'RegistryUnavailable';
+      readonly message: string;
+    };
+
+/** A registry entry of a live worker, in the seed's shape. */
+export interface RegistryFact {
+  readonly aiId: string;
+  readonly port: number;
+  readonly component: string;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export interface Registry {
+  /** One port for each request, in order; many requests are one locked pass. Never throws for what a request gets. */
+  allocate(requests: readonly PortRequest[]): Promise<readonly PortAnswer[]>;
+  /**
+   * Makes the registry's entries of `fleets` exactly `facts`: adds, corrects, removes. Entries of others stay.
+   * Writes nothing when nothing differs. Resolves with the ai ids that had been changed or lost by someone else.
+   */
+  sync(fleets: readonly string[], facts: readonly RegistryFact[]): Promise<void>;
+}
+
+export interface Models {
+  /** Looks the secrets up now. Never throws: what is missing is said in `missingSecret`. */
+  resolve(provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider>;
+  /** The client that checks are made with. */
+  client(provider: ResolvedProvider): Promise<Provider>;
+  /** What `auto` comes to for a wanted model now; bounded by about two seconds. */
+  choose(wanted: AutoWish, signal: AbortSignal): Promise<AutoChoice>;
+}
+
+export interface AutoWish {
+  readonly model: string;
+  readonly envFile: string | undefined;
+}
+
+export interface AutoChoice {
+  readonly provider: ResolvedProvider;
+  readonly model: string;
+  readonly choice: ModelChoice;
+}
+
+export interface Secrets {
+  resolve(ref: SecretRef, envFile: string | undefined): Promise<{readonly value: string} | {readonly missing: string}>;
+}
+
+export interface Store {
+  /** @throws {TektonError} when a record can't be read: then no fleet may be taken for gone. */
+  readFleets(): Promise<readonly FleetRecord[]>;
+  /** Reads, changes and writes one record under its lock. */
+  updateFleet(
+    key: FleetKey,
+    change: (record: FleetRecord | undefined) => FleetRecord | undefined,
+  ): Promise<FleetRecord | undefined>;
+  readStatus(key: FleetKey): Promise<FleetStatus | undefined>;
+  writeStatus(status: FleetStatus): Promise<void>;
+  appendEvents(events: readonly FleetEvent[]): Promise<void>;
+}
+
+export interface FleetKey {
+  readonly namespace: string;
+  readonly fleet: string;
+}
+
+export interface Sources {
+  /** Loads a fleet again from its recorded source. @throws {InvalidInputError | SourceUnavailableError} */
+  reload(record: FleetRecord): Promise<LoadedFleet>;
+  /** Calls `changed` (debounced) whenever one of the record's files may have changed. */
+  watch(record: FleetRecord, changed: () => void): Promise<Watch>;
+}
+
+export interface Watch {
+  update(record: FleetRecord): void;
+  close(): Promise<void>;
+}
+
+export interface Logger {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+  debug(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export interface Ports {
+  readonly clock: Clock;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly newUid: () => string;
+  readonly runtime: Runtime;
+  readonly registry: Registry;
+  readonly models: Models;
+  readonly secrets: Secrets;
+  readonly store: Store;
+  readonly sources: Sources;
+  readonly log: Logger;
+}

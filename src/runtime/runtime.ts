@@ -1,0 +1,84 @@
+/**
+ * Where workers run. The reconciler knows this interface only; `process/` is the one for this machine.
+ * One contract suite (test/contract/runtime.ts) runs on every implementation, the fake included.
+ */
+import type {Instance, LastExit, ModelCheck, SpecialistSpec} from '../api/types.js';
+import type {ControlNotice, Hello, WorkerConfig} from '../protocol/control.js';
+
+export interface LaunchRequest {
+  readonly uid: string;
+  readonly port: number;
+  readonly config: WorkerConfig;
+  /** Resolved values of the spec's `env`; they reach the worker's environment and nothing else. */
+  readonly env: Readonly<Record<string, string>>;
+  /** How long until the worker must listen, ms. */
+  readonly startupMs: number;
+}
+
+export type LaunchOutcome =
+  | {readonly type: 'listening'; readonly worker: Worker}
+  | {
+      readonly type: 'failed';
+      readonly reason: 'PortTaken' | 'LaunchFailed';
+      readonly message: string;
+      readonly exit?: LastExit;
+    };
+
+/** A live instance in our hands. */
+export interface Worker {
+  readonly aiId: string;
+  readonly instance: Instance;
+  readonly host: string;
+  readonly port: number;
+  /** As last told by the worker or to it. */
+  readonly hello: Hello;
+  /** Resolves once, when the process is gone, however it went; never rejects. */
+  readonly exited: Promise<LastExit>;
+  /** Takes effect for chats that begin afterwards. */
+  configure(config: WorkerConfig): Promise<void>;
+  tellModelStatus(check: ModelCheck): Promise<void>;
+  /** Whether the worker's own socket answers a ping with the right ai id and uid within `timeoutMs`. */
+  ping(timeoutMs: number): Promise<boolean>;
+  /**
+   * Stops it: no new chats, those under way get `graceMs`, then SIGTERM, then SIGKILL to its process group, each
+   * after the process was proven ours. Resolves when it is gone. Doing it twice is harmless.
+   */
+  stop(graceMs: number): Promise<LastExit>;
+  /** SIGKILL to the group without grace, for a hung worker; the process is proven ours first. */
+  kill(): Promise<LastExit>;
+  onNotice(listener: (notice: ControlNotice) => void): void;
+  /** Lets go of it without touching the process: it lives on for the next controller. */
+  release(): void;
+}
+
+/** What is left of a worker that is not running: enough to give it its port back. */
+export interface Remains {
+  readonly aiId: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly fleet: string;
+  readonly component: string;
+  readonly port: number | undefined;
+  readonly exit: LastExit | undefined;
+}
+
+export interface Discovery {
+  readonly workers: readonly Worker[];
+  readonly remains: readonly Remains[];
+}
+
+export interface Runtime {
+  /**
+   * Finds every worker of this state folder, whoever started it, and takes it in hand; starts and stops nothing.
+   *
+   * @throws {TektonError} when records can't be read: then nothing may be concluded from what is missing.
+   */
+  discover(): Promise<Discovery>;
+  /** Records the intent, starts the process, and waits until it listens. Does not throw for what the worker does. */
+  launch(request: LaunchRequest): Promise<LaunchOutcome>;
+  /** Forgets the remains of a worker that was pruned. */
+  forget(aiId: string): Promise<void>;
+}
+
+/** Environment of a launch: names to values, from {@link SpecialistSpec.env}. */
+export type EnvironmentSpec = SpecialistSpec['env'];
