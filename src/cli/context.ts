@@ -7,7 +7,8 @@ export interface CommandContext {
   readonly stdout: Writable;
   /** Everything that is for people beside the data: progress, remarks, errors. */
   readonly stderr: Writable;
-  readonly stdin: Readable;
+  /** Opened only by a command that reads it: opening costs start-up time. */
+  openStdin(): Readable;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
   /** State folder, absolute: `--home`, then TEKTON_AI_HOME, then ~/.tekton/ai_registry. */

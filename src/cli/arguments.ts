@@ -1,0 +1,52 @@
+/** Parsing of single argument values, each in one place. */
+import {InvalidArgumentError} from 'commander';
+import type {OutputFormat} from './options.js';
+
+const unitMs: Readonly<Record<string, number>> = {ms: 1, s: 1000, m: 60_000, h: 3_600_000};
+
+/** Longest duration that is accepted: what Node's timers can hold. */
+const longestMs = 2 ** 31 - 1;
+
+/**
+ * "500ms", "60s", "2m", "1h", also "1m30s" and "1.5s", in milliseconds; "0" is 0. A bare number has no unit and
+ * is refused.
+ *
+ * @throws {InvalidArgumentError}
+ */
+export function parseDuration(text: string): number {
+  if (text === '0') return 0;
+  if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {
+    throw new InvalidArgumentError('Expected a duration such as 500ms, 60s or 2m.');
+  }
+  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
+  const ms = parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (unitMs[unit ?? ''] ?? 0), 0);
+  if (ms > longestMs) throw new InvalidArgumentError('Expected at most 24 days.');
+  return Math.round(ms);
+}
+
+/** @throws {InvalidArgumentError} for anything but a whole number from 0. */
+export function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('Expected a whole number, 0 or more.');
+  return Number(text);
+}
+
+/** @throws {InvalidArgumentError} */
+export function parsePort(text: string): number {
+  const port = parseCount(text);
+  if (port < 1 || port > 65_535) throw new InvalidArgumentError('Expected a port from 1 to 65535.');
+  return port;
+}
+
+/** Value of `--prune[=…]`. @throws {InvalidArgumentError} */
+export function parseBoolean(text: string): boolean {
+  if (text === 'true') return true;
+  if (text === 'false') return false;
+  throw new InvalidArgumentError('Expected true or false.');
+}
+
+/** Gathers the values of a flag that may be repeated. */
+export function collect(value: string, previous: readonly string[]): readonly string[] {
+  return [...previous, value];
+}
+
+export const outputFormats: readonly OutputFormat[] = ['table', 'wide', 'json', 'yaml', 'name'];

@@ -1,0 +1,70 @@
+/** The rows of `get` and `status`. */
+import {displayName, modelText, readyText, whyNotReady, type SpecialistView} from '../view.js';
+import {ageText, bytesText} from './amounts.js';
+import {phaseText, type Style} from './style.js';
+
+export interface RowOptions {
+  readonly wide: boolean;
+  readonly style: Style;
+  /** Milliseconds since 1970. */
+  readonly now: number;
+}
+
+const columns = ['NAME', 'COMPONENT', 'READY', 'STATUS', 'PROVIDER:MODEL', 'PORT', 'RESTARTS', 'AGE'];
+const wideColumns = [...columns, 'PID', 'GENERATION', 'FLEET', 'REASON'];
+
+export function specialistColumns(wide: boolean): readonly string[] {
+  return wide ? wideColumns : columns;
+}
+
+export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptions): readonly string[] {
+  const {status} = view;
+  const row = [
+    displayName(view),
+    view.component,
+    readyText(view),
+    phaseText(status.phase, style),
+    modelText(view),
+    portText(view),
+    String(status.restarts),
+    ageText(status.instance?.startedAt, now),
+  ];
+  if (!wide) return row;
+  const {instance, observedGeneration} = status;
+  const generation =
+    view.generation === observedGeneration ? `${view.generation}` : `${view.generation} (at ${observedGeneration})`;
+  const pid = instance === undefined ? '<none>' : String(instance.identity.pid);
+  return [...row, pid, generation, view.fleet ?? '<none>', whyNotReady(view)?.reason ?? 'Ready'];
+}
+
+export const statusColumns = ['COMPONENT', 'AI-ID', 'PORT', 'MODEL', 'HEALTH', 'RESTARTS', 'UPTIME', 'MEMORY'];
+
+/** @param memoryBytes resident memory of its process, where that could be read. */
+export function statusRow(
+  view: SpecialistView,
+  memoryBytes: number | undefined,
+  {style, now}: Omit<RowOptions, 'wide'>,
+): readonly string[] {
+  return [
+    view.component,
+    view.aiId,
+    portText(view),
+    modelText(view),
+    phaseText(view.status.phase, style),
+    String(view.status.restarts),
+    ageText(view.status.instance?.startedAt, now),
+    memoryBytes === undefined ? '<unknown>' : bytesText(memoryBytes),
+  ];
+}
+
+/** "athena-ai: ModelNotFound: model llama3 is not pulled …", one line for each that is not well. */
+export function unhealthyLines(views: readonly SpecialistView[], style: Style): readonly string[] {
+  return views.flatMap(view => {
+    const why = whyNotReady(view);
+    return why === undefined ? [] : [`${style.bold(view.aiId)}: ${why.reason}: ${why.message}`];
+  });
+}
+
+function portText({status}: SpecialistView): string {
+  return status.port === undefined ? '<none>' : String(status.port);
+}

@@ -1,0 +1,35 @@
+/** Colours, or none: whoever prints asks for a meaning, not for a colour. */
+import picocolors from 'picocolors';
+import type {Phase} from '../../api/types.js';
+
+export interface Style {
+  good(text: string): string;
+  bad(text: string): string;
+  changed(text: string): string;
+  dim(text: string): string;
+  bold(text: string): string;
+}
+
+export function styleFor(color: boolean): Style {
+  const {green, red, yellow, dim, bold} = picocolors.createColors(color);
+  return {good: green, bad: red, changed: yellow, dim, bold};
+}
+
+export function phaseText(phase: Phase, style: Style): string {
+  switch (phase) {
+    case 'Ready':
+      return style.good(phase);
+    case 'Pending':
+    case 'Starting':
+    case 'Draining':
+      return style.changed(phase);
+    case 'NotReady':
+    case 'CrashLoop':
+    case 'Stalled':
+      return style.bad(phase);
+    case 'Disabled':
+    case 'Stopped':
+    case 'Unknown':
+      return style.dim(phase);
+  }
+}

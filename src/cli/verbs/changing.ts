@@ -1,0 +1,113 @@
+/** The verbs that change what runs. */
+import type {Command as Commander} from 'commander';
+import {collect, parseBoolean, parseDuration} from '../arguments.js';
+import type {DeleteOptions} from '../options.js';
+import type {Choose} from '../program.js';
+
+/** Options as commander hands them out; which of them a verb has is said beside it. */
+interface Raw {
+  readonly namespace?: string;
+  readonly fleet?: string;
+  readonly file: readonly string[];
+  readonly timeout: number;
+  readonly yes?: true;
+  readonly wait?: true;
+  readonly dryRun?: true;
+  readonly prune: boolean;
+  readonly takeOver?: true;
+  readonly detailedExitcode?: true;
+}
+
+const defaultTimeoutMs = 60_000;
+
+export function addChangingVerbs(program: Commander, choose: Choose): void {
+  program.commandsGroup('Converge:');
+
+  verb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
+    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .option('--yes', 'confirm a mass prune')
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      const options = {...files(raw), timeoutMs: raw.timeout, yes: raw.yes ?? false};
+      choose(() => import('../commands/up.js'), [], options);
+    });
+
+  verb(program, 'down', 'stop the fleet and its controller; forgets nothing')
+    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      choose(() => import('../commands/down.js'), [], {...files(raw), timeoutMs: raw.timeout});
+    });
+
+  verb(program, 'apply', 'make it so once, with the controller where one runs')
+    .option('--wait', 'wait until all is Ready')
+    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .option('--dry-run', 'print the plan, change nothing')
+    .option('--prune [boolean]', 'stop what the file no longer declares', parseBoolean, true)
+    .option('--no-prune', 'leave running what the file no longer declares')
+    .option('--yes', 'confirm a mass prune')
+    .option('--take-over', 'take a fleet over that was applied from another source')
+    .option('--detailed-exitcode', 'end with 2 when something changed')
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      choose(() => import('../commands/apply.js'), [], {
+        ...files(raw),
+        wait: raw.wait ?? false,
+        timeoutMs: raw.timeout,
+        dryRun: raw.dryRun ?? false,
+        prune: raw.prune,
+        yes: raw.yes ?? false,
+        takeOver: raw.takeOver ?? false,
+        detailedExitcode: raw.detailedExitcode ?? false,
+      });
+    });
+
+  verb(program, 'run', 'apply and keep it so in the foreground').action((_options, command: Commander) => {
+    choose(() => import('../commands/run.js'), [], files(command.optsWithGlobals<Raw>()));
+  });
+
+  program
+    .command('delete')
+    .description('stop and forget specialists that no file declares any more')
+    .argument('<name...>', 'name, ai id, or namespace/name')
+    .action((names: string[], _options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      const options: DeleteOptions = scope(raw);
+      choose(() => import('../commands/delete.js'), names, options);
+    });
+
+  program.commandsGroup('Look before you leap:');
+
+  verb(program, 'plan', 'print what apply would do')
+    .option('--detailed-exitcode', 'end with 2 when something would change')
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      const options = {...files(raw), verb: 'plan' as const, detailedExitcode: raw.detailedExitcode ?? false};
+      choose(() => import('../commands/diff.js'), [], options);
+    });
+
+  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error').action((_options, command: Commander) => {
+    const options = {...files(command.optsWithGlobals<Raw>()), verb: 'diff' as const, detailedExitcode: false};
+    choose(() => import('../commands/diff.js'), [], options);
+  });
+
+  verb(program, 'validate', 'check the file, change nothing').action((_options, command: Commander) => {
+    choose(() => import('../commands/validate.js'), [], files(command.optsWithGlobals<Raw>()));
+  });
+}
+
+/** A verb that reads fleet files. */
+function verb(program: Commander, name: string, description: string): Commander {
+  return program
+    .command(name)
+    .description(description)
+    .option('-f, --file <path>', 'file, folder or - (repeatable; default: the nearest tekton-ai.yaml)', collect, []);
+}
+
+function files(raw: Raw) {
+  return {...scope(raw), files: raw.file};
+}
+
+function scope({namespace, fleet}: Raw) {
+  return {...(namespace !== undefined && {namespace}), ...(fleet !== undefined && {fleet})};
+}

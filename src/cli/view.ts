@@ -1,0 +1,44 @@
+/** One specialist as the reading verbs show it. */
+import {condition} from '../api/conditions.js';
+import type {SpecialistSpec, SpecialistStatus} from '../api/types.js';
+
+export interface SpecialistView {
+  readonly aiId: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** Absent: in no fleet (a worker by hand, or an entry that another program wrote). */
+  readonly fleet?: string;
+  readonly component: string;
+  readonly roles: readonly string[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly generation: number;
+  /** Absent where nothing is declared. */
+  readonly spec?: SpecialistSpec;
+  readonly status: SpecialistStatus;
+}
+
+/** "ollama:llama3.3:70b": what answers now, or what is declared while nothing does. */
+export function modelText({status, spec}: SpecialistView): string {
+  if (status.model !== undefined) return `${status.model.provider}:${status.model.model}`;
+  return spec === undefined ? '<unknown>' : `${spec.provider}:${spec.model}`;
+}
+
+/** "True", "False" or "Unknown". */
+export function readyText({status}: SpecialistView): string {
+  return condition(status.conditions, 'Ready')?.status ?? 'Unknown';
+}
+
+/** Why it is not Ready: the reason and message of the condition that says most; undefined when it is Ready. */
+export function whyNotReady({status}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
+  if (condition(status.conditions, 'Ready')?.status === 'True') return undefined;
+  const telling =
+    status.conditions.find(c => c.type === 'Stalled' && c.status === 'True') ??
+    condition(status.conditions, 'Ready') ??
+    status.conditions.find(c => c.status !== 'True');
+  return telling ?? {reason: 'NotChecked', message: 'nothing is known about it'};
+}
+
+/** As people name it: without the namespace where that is `default`. */
+export function displayName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
+  return namespace === 'default' ? name : `${namespace}/${name}`;
+}
