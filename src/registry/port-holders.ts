@@ -1,0 +1,72 @@
+/** Who listens on a port, where /proc tells. Read only when a port is refused: it walks the whole process table. */
+import {readdirSync, readlinkSync} from 'node:fs';
+import {linuxPids, readProc} from './processes.js';
+
+export interface PortHolder {
+  readonly pid: number;
+  readonly name: string;
+}
+
+/** Pid and name of the process that listens on TCP `port`, or undefined where the system doesn't tell us. */
+export async function describeHolder(port: number): Promise<PortHolder | undefined> {
+  return (await describeHolders([port])).get(port);
+}
+
+/** The same for many ports in one walk. */
+export async function describeHolders(ports: readonly number[]): Promise<ReadonlyMap<number, PortHolder>> {
+  const wanted = new Set(ports);
+  const portOfSocket = new Map<string, number>();
+  for (const socket of listeningSockets()) {
+    if (wanted.has(socket.port)) portOfSocket.set(`socket:[${socket.inode}]`, socket.port);
+  }
+  const holders = new Map<number, PortHolder>();
+  if (portOfSocket.size === 0) return holders;
+  for (const pid of linuxPids()) {
+    for (const link of openFiles(pid)) {
+      const port = portOfSocket.get(link);
+      if (port === undefined || holders.has(port)) continue;
+      holders.set(port, {pid, name: readProc(`${pid}/comm`)?.trim() ?? 'unknown'});
+    }
+  }
+  return holders;
+}
+
+/** TCP ports that the process `pid` listens on; none where the system doesn't tell. */
+export async function listeningPorts(pid: number): Promise<readonly number[]> {
+  const links = new Set(openFiles(pid));
+  return listeningSockets()
+    .filter(socket => links.has(`socket:[${socket.inode}]`))
+    .map(socket => socket.port);
+}
+
+/** Whether somebody listens on `port`; undefined where the system doesn't tell. A port in use that nobody listens on
+ * is some connection's own end, and free again in a moment. */
+export function isListenedOn(port: number): boolean | undefined {
+  const sockets = listeningSockets();
+  return sockets.length === 0 && readProc('net/tcp') === undefined ? undefined : sockets.some(s => s.port === port);
+}
+
+/** `/proc/net/tcp`: local address in hexadecimal `address:port`, state 0A is LISTEN, the inode is the tenth field. */
+function listeningSockets(): readonly {readonly port: number; readonly inode: string}[] {
+  return ['net/tcp', 'net/tcp6']
+    .flatMap(path => (readProc(path) ?? '').split('\n').slice(1))
+    .map(line => line.trim().split(/\s+/))
+    .filter(fields => fields[3] === '0A')
+    .map(fields => ({port: parseInt(fields[1]?.split(':')[1] ?? '', 16), inode: fields[9] ?? ''}));
+}
+
+function openFiles(pid: number): readonly string[] {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).map(fd => readLink(`/proc/${pid}/fd/${fd}`));
+  } catch {
+    return [];
+  }
+}
+
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return '';
+  }
+}
