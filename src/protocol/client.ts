@@ -54,6 +54,8 @@ export interface ChatStream extends AsyncIterable<StreamChunkReply> {
   readonly end: Promise<StreamEndMetadata>;
 }
 
+type Outcome = {readonly metadata: StreamEndMetadata} | {readonly error: Error};
+
 interface Waiting {
   readonly id: RequestId;
   /** @returns whether more replies belong to the request. */
@@ -113,18 +115,15 @@ export class SpecialistConnection {
   chat(message: OutgoingChat, options: RequestOptions = {}): ChatStream {
     const chunks: StreamChunkReply[] = [];
     let wake: (() => void) | undefined;
-    let outcome: {readonly metadata: StreamEndMetadata} | {readonly error: Error} | undefined;
-    let settleEnd: (() => void) | undefined;
+    let outcome: Outcome | undefined;
+    let settle: (how: Outcome) => void = () => undefined;
     const end = new Promise<StreamEndMetadata>((resolve, reject) => {
-      settleEnd = () =>
-        outcome !== undefined && 'metadata' in outcome ? resolve(outcome.metadata) : reject(outcome?.error);
+      settle = how => ('metadata' in how ? resolve(how.metadata) : reject(how.error));
     });
     end.catch(() => undefined);
-    const finish = (how: NonNullable<typeof outcome>): boolean => {
-      if (outcome === undefined) {
-        outcome = how;
-        settleEnd?.();
-      }
+    const finish = (how: Outcome): boolean => {
+      outcome ??= how;
+      settle(outcome);
       wake?.();
       return false;
     };

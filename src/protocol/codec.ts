@@ -3,7 +3,8 @@ import {isUtf8} from 'node:buffer';
 import {maxLineBytes} from './messages.js';
 
 export type Decoded =
-  | {readonly type: 'message'; readonly value: unknown}
+  /** `bytes`: length of the line. */
+  | {readonly type: 'message'; readonly value: unknown; readonly bytes: number}
   /** One bad line; those after it are fine. */
   | {readonly type: 'invalid'; readonly reason: 'json' | 'utf8'}
   /** Nothing more comes from this decoder: where the next line begins isn't known. */
@@ -103,7 +104,7 @@ function decodeLine(line: Buffer): Decoded {
   if (!isUtf8(line)) return {type: 'invalid', reason: 'utf8'};
   try {
     const value: unknown = JSON.parse(line.toString('utf8'));
-    return {type: 'message', value};
+    return {type: 'message', value, bytes: line.length};
   } catch {
     return {type: 'invalid', reason: 'json'};
   }
