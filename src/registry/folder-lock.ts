@@ -18,20 +18,22 @@ export async function takeFolderLock(path: string, kernel: KernelLock | undefine
   if (kernel !== undefined && kernel.mark !== '') clearAfterDeath(folder, kernel);
   const {lock} = await import('proper-lockfile');
   let compromised = false;
+  if (kernel !== undefined) around.set(folder, kernel);
   try {
     const release = await lock(path, {
       realpath: false, // the path itself need not exist, and the predecessor may have left a file there
       stale: staleMs,
-      fs: markingSteps(kernel),
+      fs: steps,
       onCompromised: () => {
         compromised = true;
       },
     });
     return heldFolder(folder, identityOf(folder), () => compromised, release, kernel);
   } catch (error) {
-    kernel?.writeMark('');
     if (errorCode(error) === 'ELOCKED') return undefined;
     throw error;
+  } finally {
+    around.delete(folder);
   }
 }
 
@@ -95,26 +97,32 @@ function wasMadeSince(folder: string, timeMs: number): boolean {
 
 type Callback<T> = (error: Error | null, value?: T) => void;
 
-/** What proper-lockfile does on disk, synchronously, and with the kernel lock's mark around the mkdir. */
-function markingSteps(kernel: KernelLock | undefined): object {
-  return {
-    ...plainSteps,
-    mkdir: (path: string, done: Callback<void>) =>
-      call(done, () => {
-        kernel?.writeMark(`making ${Date.now()}`);
-        mkdirSync(path, {mode: 0o700});
-        kernel?.writeMark(`held ${identityOf(path) ?? ''}`);
-      }),
-  };
-}
+/** Kernel locks by the folder inside them. */
+const around = new Map<string, KernelLock>();
 
-const plainSteps = {
+/**
+ * What proper-lockfile does on disk, synchronously, and with the kernel lock's mark around the mkdir. One object for
+ * all locks, for proper-lockfile notes the file system's precision of times on it.
+ */
+const steps = {
+  mkdir: (path: string, done: Callback<void>) => call(done, () => makeMarked(path, around.get(path))),
   stat: (path: string, done: Callback<unknown>) => call(done, () => statSync(path)),
   utimes: (path: string, atime: Date, mtime: Date, done: Callback<void>) =>
     call(done, () => utimesSync(path, atime, mtime)),
   rmdir: (path: string, done: Callback<void>) => call(done, () => removeUnlessAbandoned(path)),
   rmdirSync: removeUnlessAbandoned,
 };
+
+function makeMarked(folder: string, kernel: KernelLock | undefined): void {
+  kernel?.writeMark(`making ${Date.now()}`);
+  try {
+    mkdirSync(folder, {mode: 0o700});
+  } catch (error) {
+    kernel?.writeMark('');
+    throw error;
+  }
+  kernel?.writeMark(`held ${identityOf(folder) ?? ''}`);
+}
 
 function removeUnlessAbandoned(path: string): void {
   if (!abandoned.has(path)) rmdirSync(path);

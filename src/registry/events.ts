@@ -1,0 +1,91 @@
+/** `events.jsonl`: one line for each thing that happened. */
+import {closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync, writeSync} from 'node:fs';
+import type {FleetEvent} from '../api/types.js';
+import {errorCode, fileError} from './files.js';
+import {withLock} from './locks.js';
+import {statePaths} from './paths.js';
+import type {StatePaths} from './paths.js';
+import {readText} from './records.js';
+
+/** At this size the file becomes `events.1.jsonl`, whose predecessor is dropped. */
+const rotateAtBytes = 5 * 1024 * 1024;
+
+export interface EventQuery {
+  /** ISO 8601; events before it are left out. */
+  readonly since?: string;
+  /** The last so many of those that match. */
+  readonly limit?: number;
+  readonly aiId?: string;
+}
+
+export async function appendEvent(home: string, event: FleetEvent): Promise<void> {
+  await appendEvents(home, [event]);
+}
+
+/**
+ * Appends the events in one write, so that lines of several processes never mix. Not synced to disk.
+ *
+ * @throws {TektonError} with the system's reason (no space, no permission).
+ */
+export async function appendEvents(home: string, events: readonly FleetEvent[]): Promise<void> {
+  if (events.length === 0) return;
+  const paths = statePaths(home);
+  const sizeBytes = append(paths.events, events.map(event => `${JSON.stringify(event)}\n`).join(''));
+  if (sizeBytes >= rotateAtBytes) await withLock(home, 'events', () => rotate(paths));
+}
+
+/** Events in the order they happened. Damaged lines (a crash in the middle of a write) are left out. */
+export function readEvents(home: string, {since, limit, aiId}: EventQuery = {}): readonly FleetEvent[] {
+  const {previousEvents, events} = statePaths(home);
+  const from = since === undefined ? undefined : new Date(since).getTime();
+  const found = [previousEvents, events]
+    .flatMap(path => (readText(path) ?? '').split('\n'))
+    .flatMap(parseLine)
+    .filter(event => aiId === undefined || event.aiId === aiId)
+    .filter(event => from === undefined || new Date(event.at).getTime() >= from);
+  return limit === undefined ? found : found.slice(Math.max(0, found.length - limit));
+}
+
+/** Size of the file afterwards, in bytes. */
+function append(path: string, lines: string): number {
+  const {O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW} = constants;
+  try {
+    const fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
+    try {
+      const {size} = fstatSync(fd);
+      const data = Buffer.from(endsTorn(fd, size) ? `\n${lines}` : lines);
+      for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
+      return size + data.length;
+    } finally {
+      closeSync(fd);
+    }
+  } catch (error) {
+    throw fileError(`cannot write ${path}`, error);
+  }
+}
+
+function endsTorn(fd: number, size: number): boolean {
+  if (size === 0) return false;
+  const last = Buffer.alloc(1);
+  readSync(fd, last, 0, 1, size - 1);
+  return last[0] !== 0x0a;
+}
+
+/** Under the lock: of two that found the file full, the second finds it rotated. */
+function rotate({events, previousEvents}: StatePaths): void {
+  try {
+    if (statSync(events).size >= rotateAtBytes) renameSync(events, previousEvents);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw fileError(`cannot rotate ${events}`, error);
+  }
+}
+
+function parseLine(line: string): readonly FleetEvent[] {
+  if (line === '') return [];
+  try {
+    const event = JSON.parse(line) as FleetEvent | null; // written by appendEvents; checked for the two fields we use
+    return typeof event?.at === 'string' && typeof event.reason === 'string' ? [event] : [];
+  } catch {
+    return [];
+  }
+}

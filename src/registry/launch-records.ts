@@ -1,0 +1,71 @@
+/** `run/<aiId>.json`: what was launched, and before that the intent to launch it. */
+import type {Json, ProcessIdentity} from '../api/types.js';
+import {removeFile} from './files.js';
+import {statePaths} from './paths.js';
+import {DamagedRecordError, readRecord, recordNames, writeRecord} from './records.js';
+
+export interface LaunchRecord {
+  readonly formatVersion: number;
+  readonly aiId: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly fleet: string;
+  readonly component: string;
+  readonly uid: string;
+  /** Absent while the launch is only an intent: whether a process came of it is found out by scanning for `uid`. */
+  readonly identity?: ProcessIdentity;
+  readonly host: string;
+  readonly port: number;
+  readonly controlPath: string;
+  readonly generation: number;
+  readonly specHash: string;
+  readonly declared: Readonly<Record<string, Json>>;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  readonly state: 'intent' | 'running';
+  /** Where in the log this instance's output begins, in bytes. */
+  readonly logOffset?: number;
+}
+
+export interface LaunchRecords {
+  readonly records: readonly LaunchRecord[];
+  /** Ai ids whose record can't be read: their workers, if any, are found in the process table. */
+  readonly damaged: readonly string[];
+}
+
+const required = ['aiId', 'uid', 'host', 'port', 'controlPath', 'state', 'declared'] as const;
+
+/**
+ * @throws {ConflictError} a newer version of tekton-ai wrote it.
+ * @throws {DamagedRecordError} it is not whole.
+ */
+export function readLaunchRecord(home: string, aiId: string): LaunchRecord | undefined {
+  return readRecord<LaunchRecord>(statePaths(home).launchRecord(aiId), required);
+}
+
+/** All of them. Read synchronously: a hundred take a few milliseconds. @throws {ConflictError} as above. */
+export function readLaunchRecords(home: string): LaunchRecords {
+  const records: LaunchRecord[] = [];
+  const damaged: string[] = [];
+  for (const aiId of recordNames(statePaths(home).run)) {
+    if (aiId === 'controller') continue;
+    try {
+      const record = readLaunchRecord(home, aiId);
+      if (record !== undefined) records.push(record);
+    } catch (error) {
+      if (!(error instanceof DamagedRecordError)) throw error;
+      damaged.push(aiId);
+    }
+  }
+  return {records, damaged};
+}
+
+/** Not synced to disk: after a crash of the machine no worker is left that it could speak of. */
+export async function writeLaunchRecord(home: string, record: LaunchRecord): Promise<void> {
+  await writeRecord(statePaths(home).launchRecord(record.aiId), record, {durable: false});
+}
+
+/** That there was none is success too. */
+export async function removeLaunchRecord(home: string, aiId: string): Promise<void> {
+  await removeFile(statePaths(home).launchRecord(aiId));
+}
