@@ -49,7 +49,12 @@ export function problemText(problem: Problem, cwd: string): string {
 
 /** Tabs stay tabs, so that the caret stands under its column however wide they are shown. */
 function caret(excerpt: string, column: number): string {
-  return excerpt.slice(0, column - 1).replaceAll(/[^\t]/g, ' ').padEnd(Math.min(column - 1, excerpt.length)) + '^';
+  return (
+    excerpt
+      .slice(0, column - 1)
+      .replaceAll(/[^\t]/g, ' ')
+      .padEnd(Math.min(column - 1, excerpt.length)) + '^'
+  );
 }
 
 /** Relative where that is shorter and stays below `cwd`. */

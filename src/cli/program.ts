@@ -2,7 +2,7 @@
 import {Command as Commander, CommanderError} from 'commander';
 import {exitCodes, type ExitCode} from '../api/errors.js';
 import {version} from '../api/version.js';
-import type {Command} from './context.js';
+import type {Command, CommandContext} from './context.js';
 import {environmentHelp, examplesHelp, exitCodesHelp} from './help.js';
 import {addChangingVerbs} from './verbs/changing.js';
 import {addReadingVerbs} from './verbs/reading.js';
@@ -12,8 +12,11 @@ export interface Invocation {
   /** As given to `--home`. */
   readonly home: string | undefined;
   readonly color: boolean;
+  readonly args: readonly string[];
+  /** One of the types in options.ts: the one of the verb. */
+  readonly options: unknown;
   /** Loads the module of the verb, and no other. */
-  readonly load: () => Promise<Command<void>>;
+  readonly load: () => Promise<(context: CommandContext) => Promise<ExitCode>>;
 }
 
 export interface ParseOutput {
@@ -33,12 +36,13 @@ export type Choose = <Options>(
  * code that ends the command.
  */
 export function parseCommandLine(argv: readonly string[], output: ParseOutput): Invocation | ExitCode {
-  let chosen: (() => Promise<Command<void>>) | undefined;
+  let chosen: Pick<Invocation, 'args' | 'options' | 'load'> | undefined;
   const program = build(output, (load, args, options) => {
-    chosen = async () => {
+    const loadBound = async () => {
       const {run} = await load();
-      return context => run(context, args, options);
+      return (context: CommandContext) => run(context, args, options);
     };
+    chosen = {args, options, load: loadBound};
   });
   try {
     if (argv.length === 0) program.outputHelp();
@@ -49,7 +53,7 @@ export function parseCommandLine(argv: readonly string[], output: ParseOutput): 
   }
   if (chosen === undefined) return exitCodes.ok;
   const {home, color} = program.opts<{home?: string; color: boolean}>();
-  return {home, color, load: chosen};
+  return {home, color, ...chosen};
 }
 
 function build(output: ParseOutput, choose: Choose): Commander {

@@ -21,7 +21,7 @@ export async function runCli(argv: readonly string[], host: Host): Promise<ExitC
     await Promise.all(writes);
     if (typeof parsed === 'number') return parsed;
     const run = await parsed.load();
-    return await run(contextOf(host, parsed), [], undefined);
+    return await run(contextOf(host, parsed));
   } catch (error) {
     if (host.signal.aborted) return exitCodes.interrupted;
     await write(host.stderr, errorText(error, {cwd: host.cwd, debug: host.environment['TEKTON_AI_DEBUG'] === '1'}));

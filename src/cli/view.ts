@@ -29,7 +29,9 @@ export function readyText({status}: SpecialistView): string {
 }
 
 /** Why it is not Ready: the reason and message of the condition that says most; undefined when it is Ready. */
-export function whyNotReady({status}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
+export function whyNotReady({
+  status,
+}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
   if (condition(status.conditions, 'Ready')?.status === 'True') return undefined;
   const telling =
     status.conditions.find(c => c.type === 'Stalled' && c.status === 'True') ??
@@ -39,6 +41,6 @@ export function whyNotReady({status}: Pick<SpecialistView, 'status'>): {readonly
 }
 
 /** As people name it: without the namespace where that is `default`. */
-export function displayName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
+export function qualifiedName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
   return namespace === 'default' ? name : `${namespace}/${name}`;
 }

@@ -1,8 +1,9 @@
 /** A plan as `diff`, `plan` and `apply` print it: all three show the same steps in the same words. */
+import {maskKeys} from '../../api/mask.js';
 import type {FieldChange, Json, Origin} from '../../api/types.js';
 import type {Action, Plan} from '../../reconciler/types.js';
 import {shortPath} from '../errors.js';
-import {displayName} from '../view.js';
+import {qualifiedName} from '../view.js';
 import {countText} from './amounts.js';
 import type {Style} from './style.js';
 
@@ -58,24 +59,24 @@ function actionLines(action: Action, options: PlanTextOptions): readonly string[
       const overrides = Object.entries(desired.origins)
         .filter(([, origin]) => origin.type === 'env')
         .map(([path, origin]) => `      ${path}: ${valueText(desired.declared[path])}${originText(origin, options)}`);
-      return [`${style.good('  + create')} ${displayName(desired)} (${what})${because}`, ...overrides];
+      return [`${style.good('  + create')} ${qualifiedName(desired)} (${what})${because}`, ...overrides];
     }
     case 'reconfigure':
       return [
-        `${style.changed('  ~ reconfigure')} ${displayName(action.desired)}`,
+        `${style.changed('  ~ reconfigure')} ${qualifiedName(action.desired)}`,
         ...action.changes.map(change => changeLine(change, options)),
       ];
     case 'restart':
       return [
-        `${style.changed('-/+ restart')} ${displayName(action.desired)} because ${action.reason}`,
+        `${style.changed('-/+ restart')} ${qualifiedName(action.desired)} because ${action.reason}`,
         ...action.changes.map(change => changeLine(change, options)),
       ];
     case 'stop':
-      return [`${style.bad('  - stop')} ${displayName(action.desired)}: ${action.reason}`];
+      return [`${style.bad('  - stop')} ${qualifiedName(action.desired)}: ${action.reason}`];
     case 'prune':
-      return [`${style.bad('  - prune')} ${displayName(action.observed)}`];
+      return [`${style.bad('  - prune')} ${qualifiedName(action.observed)}`];
     case 'block':
-      return [`${style.bad('  ! blocked')} ${displayName(action.desired)}: ${action.reason}: ${action.message}`];
+      return [`${style.bad('  ! blocked')} ${qualifiedName(action.desired)}: ${action.reason}: ${action.message}`];
     case 'keep':
       return [];
   }
@@ -90,7 +91,7 @@ const longestValue = 72;
 
 function valueText(value: Json | undefined): string {
   if (value === undefined) return '(not set)';
-  const text = JSON.stringify(value);
+  const text = maskKeys(JSON.stringify(value));
   return text.length <= longestValue ? text : `${text.slice(0, longestValue - 1)}…`;
 }
 
@@ -116,6 +117,6 @@ function placeOf(origin: Origin, cwd: string): string {
 }
 
 function massPruneLine({fleet, namespace}: Plan, style: Style): string {
-  const name = displayName({name: fleet, namespace});
+  const name = qualifiedName({name: fleet, namespace});
   return style.bad(`More than half of fleet ${name} would be pruned: that needs --yes.`);
 }

@@ -1,5 +1,5 @@
 /** The rows of `get` and `status`. */
-import {displayName, modelText, readyText, whyNotReady, type SpecialistView} from '../view.js';
+import {qualifiedName, modelText, readyText, whyNotReady, type SpecialistView} from '../view.js';
 import {ageText, bytesText} from './amounts.js';
 import {phaseText, type Style} from './style.js';
 
@@ -20,14 +20,14 @@ export function specialistColumns(wide: boolean): readonly string[] {
 export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptions): readonly string[] {
   const {status} = view;
   const row = [
-    displayName(view),
+    qualifiedName(view),
     view.component,
     readyText(view),
     phaseText(status.phase, style),
     modelText(view),
     portText(view),
     String(status.restarts),
-    ageText(status.instance?.startedAt, now),
+    uptimeText(view, now),
   ];
   if (!wide) return row;
   const {instance, observedGeneration} = status;
@@ -52,8 +52,8 @@ export function statusRow(
     modelText(view),
     phaseText(view.status.phase, style),
     String(view.status.restarts),
-    ageText(view.status.instance?.startedAt, now),
-    memoryBytes === undefined ? '<unknown>' : bytesText(memoryBytes),
+    uptimeText(view, now),
+    memoryBytes === undefined ? '<none>' : bytesText(memoryBytes),
   ];
 }
 
@@ -67,4 +67,9 @@ export function unhealthyLines(views: readonly SpecialistView[], style: Style): 
 
 function portText({status}: SpecialistView): string {
   return status.port === undefined ? '<none>' : String(status.port);
+}
+
+/** Time since its process began. */
+function uptimeText({status}: SpecialistView, now: number): string {
+  return status.instance === undefined ? '<none>' : ageText(status.instance.startedAt, now);
 }

@@ -86,10 +86,12 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       choose(() => import('../commands/diff.js'), [], options);
     });
 
-  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error').action((_options, command: Commander) => {
-    const options = {...files(command.optsWithGlobals<Raw>()), verb: 'diff' as const, detailedExitcode: false};
-    choose(() => import('../commands/diff.js'), [], options);
-  });
+  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error').action(
+    (_options, command: Commander) => {
+      const options = {...files(command.optsWithGlobals<Raw>()), verb: 'diff' as const, detailedExitcode: false};
+      choose(() => import('../commands/diff.js'), [], options);
+    },
+  );
 
   verb(program, 'validate', 'check the file, change nothing').action((_options, command: Commander) => {
     choose(() => import('../commands/validate.js'), [], files(command.optsWithGlobals<Raw>()));
