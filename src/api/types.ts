@@ -48,6 +48,8 @@ export interface ResolvedProvider {
   readonly type: Exclude<ProviderType, 'auto'>;
   readonly baseUrl?: string;
   readonly apiKey?: string;
+  /** Where `apiKey` came from, as a person would look for it: the variable's name or the file's path. */
+  readonly apiKeyFrom?: string;
   /** Set where `apiKey` was declared and couldn't be resolved: what a person must set. */
   readonly missingSecret?: string;
   readonly keepAlive?: string;
