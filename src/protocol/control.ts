@@ -66,6 +66,10 @@ export interface Hello {
   readonly pid: number;
   readonly port: number;
   readonly aiId: string;
+  readonly name: string;
+  readonly component: string;
+  readonly host: string;
+  /** Empty for a worker that was started by hand. */
   readonly fleet: string;
   readonly namespace: string;
   readonly generation: number;
