@@ -54,7 +54,7 @@ function append(path: string, lines: string): number {
     try {
       const {size} = fstatSync(fd);
       const data = Buffer.from(endsTorn(fd, size) ? `\n${lines}` : lines);
-      for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
+      for (let done = 0; done < data.length;) done += writeSync(fd, data, done);
       return size + data.length;
     } finally {
       closeSync(fd);

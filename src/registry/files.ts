@@ -1,5 +1,16 @@
 /** Files that are always whole: the old content or the new, whatever happens in between. */
-import {closeSync, constants, fsync, linkSync, openSync, readdirSync, renameSync, statSync, unlinkSync, writeSync} from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fsync,
+  linkSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import {basename, dirname, join} from 'node:path';
 import {TektonError} from '../api/errors.js';
 
@@ -23,7 +34,7 @@ export interface FileSteps {
 export const realSteps: FileSteps = {
   open: openSync,
   write: (fd, data) => {
-    for (let done = 0; done < data.length; ) done += writeSync(fd, data, done);
+    for (let done = 0; done < data.length;) done += writeSync(fd, data, done);
   },
   sync: fd =>
     new Promise((resolve, reject) => {
@@ -57,7 +68,11 @@ export interface WriteOptions {
  * @throws {TektonError} naming the path and the system's reason; `path` is unchanged then, unless only the last
  * sync of the folder failed: then the new content is there, but might not survive a power cut.
  */
-export async function writeWhole(path: string, content: string | Uint8Array, options: WriteOptions = {}): Promise<void> {
+export async function writeWhole(
+  path: string,
+  content: string | Uint8Array,
+  options: WriteOptions = {},
+): Promise<void> {
   const {durable = true, beforeCommit, steps = realSteps} = options;
   const temporary = temporaryName(path);
   const data = typeof content === 'string' ? Buffer.from(content) : content;
@@ -164,8 +179,9 @@ async function quietly(step: () => void | Promise<void>): Promise<void> {
   }
 }
 
+/** `ENOENT` and the like. Asks for the field alone, for errors may come from another realm (a worker's vm, Jest). */
 export function errorCode(error: unknown): string | undefined {
-  const code: unknown = error instanceof Error && 'code' in error ? error.code : undefined;
+  const code: unknown = typeof error === 'object' && error !== null && 'code' in error ? error.code : undefined;
   return typeof code === 'string' ? code : undefined;
 }
 

@@ -48,7 +48,9 @@ function heldFolder(
   return {
     assertHeld: () => {
       // Near the stale limit another tool may be about to take it over: too late to commit.
-      if (!isOurs() || ageMs(folder) > staleMs * 0.7) throw new LockBusyError(`lost the lock ${folder}: held for too long`);
+      if (!isOurs() || ageMs(folder) > staleMs * 0.7) {
+        throw new LockBusyError(`lost the lock ${folder}: held for too long`);
+      }
     },
     release: async () => {
       // A folder that somebody else made meanwhile is theirs, but proper-lockfile must still stop its timer.

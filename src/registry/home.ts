@@ -1,5 +1,16 @@
 /** The state folder itself: made, kept private, and owned by one machine. */
-import {chmodSync, constants, closeSync, fstatSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, statSync} from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  closeSync,
+  fstatSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+} from 'node:fs';
 import type {Stats} from 'node:fs';
 import {connect} from 'node:net';
 import {join} from 'node:path';

@@ -12,8 +12,8 @@ import type {KernelLock} from './kernel-lock.js';
 import {statePaths} from './paths.js';
 import {retryDelayMs, sleep} from './waiting.js';
 
-/** `registration` and `port_allocation` are the seed's; any other name is ours alone (a DNS label). */
-export type LockName = 'registration' | 'port_allocation' | 'leader' | 'fleets' | 'events' | (string & {});
+/** `registration` and `port_allocation` are the seed's; any other is ours alone: `leader`, `fleets`, `events`, … (a DNS label). */
+export type LockName = string;
 
 export interface HeldLock {
   /**
@@ -99,7 +99,7 @@ function queueOf(home: string, name: LockName): Fifo {
 
 async function tryAcquire(home: string, name: LockName): Promise<HeldLock | undefined> {
   const {locks, registrationLock, portAllocationLock} = statePaths(home);
-  const seedPath = {registration: registrationLock, port_allocation: portAllocationLock}[name as string];
+  const seedPath = {registration: registrationLock, port_allocation: portAllocationLock}[name];
   try {
     const native = await kernelLocks();
     if (native === undefined) return await takeFolderLock(seedPath ?? `${locks}/${name}`, undefined);

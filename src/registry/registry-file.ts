@@ -110,7 +110,9 @@ export class RegistryFile {
       const {entries, settle} = this.apply(batch, base);
       const unchanged = entries === before.entries && before.damage === undefined;
       if (unchanged || (await this.write(before, entries, lock))) return settle();
-      if (attempt === 20) throw new LockBusyError(`cannot commit to ${this.path}: a writer that takes no lock keeps changing it`);
+      if (attempt === 20) {
+        throw new LockBusyError(`cannot commit to ${this.path}: a writer that takes no lock keeps changing it`);
+      }
     }
   }
 
@@ -151,12 +153,16 @@ export class RegistryFile {
       await writeWhole(this.path, content, {
         beforeCommit: () => {
           lock.assertHeld();
-          if (!sameContent(this.readContent(), movedTo?.renamed ? undefined : before.content)) throw new OvertakenError();
+          if (!sameContent(this.readContent(), movedTo?.renamed ? undefined : before.content)) {
+            throw new OvertakenError();
+          }
         },
         ...(steps && {steps}),
       });
     } catch (error) {
-      if (error instanceof OvertakenError || (error instanceof Error && error.cause instanceof OvertakenError)) return false;
+      if (error instanceof OvertakenError || (error instanceof Error && error.cause instanceof OvertakenError)) {
+        return false;
+      }
       throw error;
     }
     this.last = {content, entries, damage: undefined};
@@ -176,7 +182,9 @@ export class RegistryFile {
       if (renamed) renameSync(this.path, path);
       else linkSync(this.path, path);
     } catch (error) {
-      if (!['EEXIST', 'ENOENT'].includes(errorCode(error) ?? '')) throw fileError(`cannot move ${this.path} aside`, error);
+      if (!['EEXIST', 'ENOENT'].includes(errorCode(error) ?? '')) {
+        throw fileError(`cannot move ${this.path} aside`, error);
+      }
     }
     return {path, renamed};
   }

@@ -1,0 +1,129 @@
+/** Which port a request gets, given who holds what. Touches nothing but the probe that it is handed. */
+import type {PortRange} from '../api/types.js';
+
+export interface PortRequest {
+  readonly aiId: string;
+  /** The launch that the port is for. */
+  readonly uid: string;
+  /** Address that the worker will bind. Default 127.0.0.1. */
+  readonly host?: string;
+  /** Taken if it is free, else another: the port that the specialist had before. */
+  readonly preferred?: number;
+  /** This one or none. May lie outside of the range. */
+  readonly pinned?: number;
+  /** Found taken just now by a worker that tried to bind. */
+  readonly avoid?: readonly number[];
+  /** Default: the range of the whole call. */
+  readonly range?: PortRange;
+}
+
+export interface Holdings {
+  /** Ports of the registry, by port: whose they are. */
+  readonly registered: ReadonlyMap<number, string>;
+  /** Live reservations. */
+  readonly reserved: ReadonlyMap<number, {readonly aiId: string; readonly uid: string}>;
+}
+
+export type Probe = (port: number, host: string) => Promise<'free' | 'taken' | 'denied'>;
+
+export type Choice =
+  | {readonly type: 'port'; readonly port: number}
+  /** The pinned port is not to be had. `by` names a specialist of ours; undefined: the kernel refused it. */
+  | {readonly type: 'taken'; readonly port: number; readonly by: string | undefined}
+  | {readonly type: 'exhausted'; readonly range: PortRange}
+  /** The address is not this machine's, or the port is not for this user. */
+  | {readonly type: 'unusable'; readonly port: number; readonly host: string};
+
+/**
+ * One choice for each request, in order; no port twice. Lowest free port first. A specialist's own entry or
+ * reservation of the same launch doesn't stand in its way, anybody else's does.
+ */
+export async function choosePorts(
+  requests: readonly PortRequest[],
+  range: PortRange,
+  holdings: Holdings,
+  probe: Probe,
+): Promise<readonly Choice[]> {
+  const table: Table = {holdings, given: new Map(), refused: new Set(), firstOpen: new Map(), probe};
+  const choices: Choice[] = [];
+  for (const {request, index} of inOrder(requests)) {
+    const choice = await chooseOne(request, request.range ?? range, table);
+    if (choice.type === 'port') table.given.set(choice.port, request.aiId);
+    choices[index] = choice;
+  }
+  return choices;
+}
+
+/** What is known while one batch is served. */
+interface Table {
+  readonly holdings: Holdings;
+  readonly given: Map<number, string>;
+  /** `host port` that the kernel refused. */
+  readonly refused: Set<string>;
+  /** Below it no port of the host and range is open to anybody: a batch of 5,000 doesn't begin at the start each time. */
+  readonly firstOpen: Map<string, number>;
+  readonly probe: Probe;
+}
+
+interface Indexed {
+  readonly request: PortRequest;
+  readonly index: number;
+}
+
+/** Who needs a certain port comes before who wants one, and that before who takes any. */
+function inOrder(requests: readonly PortRequest[]): readonly Indexed[] {
+  const rank = ({pinned, preferred}: PortRequest): number =>
+    pinned !== undefined ? 0 : preferred !== undefined ? 1 : 2;
+  return requests
+    .map((request, index) => ({request, index}))
+    .toSorted((a, b) => rank(a.request) - rank(b.request) || a.index - b.index);
+}
+
+async function chooseOne(request: PortRequest, range: PortRange, table: Table): Promise<Choice> {
+  const {host = '127.0.0.1', preferred, pinned, avoid = []} = request;
+  if (pinned !== undefined) {
+    const by = holderOf(pinned, request, table);
+    const answer = by !== undefined || avoid.includes(pinned) ? 'taken' : await ask(pinned, host, table);
+    if (answer === 'denied') return {type: 'unusable', port: pinned, host};
+    return answer === 'free' ? {type: 'port', port: pinned} : {type: 'taken', port: pinned, by};
+  }
+  const wanted = preferred !== undefined && preferred >= range.from && preferred <= range.to ? preferred : undefined;
+  if (wanted !== undefined && !avoid.includes(wanted) && holderOf(wanted, request, table) === undefined) {
+    if ((await ask(wanted, host, table)) === 'free') return {type: 'port', port: wanted};
+  }
+  return lowest(request, host, range, table);
+}
+
+async function lowest(request: PortRequest, host: string, range: PortRange, table: Table): Promise<Choice> {
+  const place = `${host} ${range.from} ${range.to}`;
+  const start = table.firstOpen.get(place) ?? range.from;
+  let passed = true;
+  for (let port = start; port <= range.to; port++) {
+    if (request.avoid?.includes(port)) {
+      passed = false; // open to others
+      continue;
+    }
+    if (passed) table.firstOpen.set(place, port + 1);
+    if (holderOf(port, request, table) !== undefined) continue;
+    const answer = await ask(port, host, table);
+    if (answer === 'denied') return {type: 'unusable', port, host};
+    if (answer === 'free') return {type: 'port', port};
+  }
+  return {type: 'exhausted', range};
+}
+
+async function ask(port: number, host: string, table: Table): Promise<'free' | 'taken' | 'denied'> {
+  const place = `${host} ${port}`;
+  if (table.refused.has(place)) return 'taken';
+  const answer = await table.probe(port, host);
+  if (answer === 'taken') table.refused.add(place);
+  return answer;
+}
+
+function holderOf(port: number, request: PortRequest, {given, holdings}: Table): string | undefined {
+  const registrant = holdings.registered.get(port);
+  if (registrant !== undefined && registrant !== request.aiId) return registrant;
+  const reservation = holdings.reserved.get(port);
+  if (reservation !== undefined && reservation.uid !== request.uid) return reservation.aiId;
+  return given.get(port);
+}

@@ -1,0 +1,15 @@
+/** The kernel's word on a port. */
+import {errorCode} from './files.js';
+
+/**
+ * Binds `host:port` for a moment, as a worker would. `denied`: a port that this user may not use at all, or an
+ * address that this machine doesn't have.
+ */
+export async function probePort(port: number, host: string): Promise<'free' | 'taken' | 'denied'> {
+  const {createServer} = await import('node:net');
+  return new Promise(resolve => {
+    const server = createServer();
+    server.once('error', error => resolve(errorCode(error) === 'EADDRINUSE' ? 'taken' : 'denied'));
+    server.listen({port, host, exclusive: true, backlog: 1}, () => server.close(() => resolve('free')));
+  });
+}
