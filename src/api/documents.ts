@@ -1,0 +1,72 @@
+/** The documents that people write, as they stand after the schema has accepted them. */
+import type {
+  ChatParameters,
+  Expertise,
+  PortRange,
+  Probes,
+  ProviderSpec,
+  RestartPolicy,
+  SecretRef,
+  SpecialistSpec,
+} from './types.js';
+
+/** What may be said about a specialist, in its own entry or in a fleet's defaults. */
+export interface SpecialistFields {
+  readonly component?: string;
+  readonly enabled?: boolean;
+  readonly provider?: string;
+  readonly model?: string;
+  readonly parameters?: ChatParameters;
+  readonly expertise?: Partial<Expertise>;
+  readonly concurrency?: Partial<SpecialistSpec['concurrency']>;
+  readonly sessions?: Partial<SpecialistSpec['sessions']>;
+  readonly auth?: {readonly token: SecretRef};
+  readonly port?: number;
+  readonly host?: string;
+  readonly env?: Readonly<Record<string, string | SecretRef>>;
+  readonly dependsOn?: readonly string[];
+  readonly restartPolicy?: RestartPolicy;
+  readonly probes?: Partial<Probes>;
+  readonly terminationGracePeriodSeconds?: number;
+}
+
+export interface SpecialistEntry extends SpecialistFields {
+  readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface FleetFields {
+  readonly enabled?: boolean;
+  readonly include?: readonly string[];
+  readonly providers?: Readonly<Record<string, ProviderSpec>>;
+  readonly defaults?: Omit<SpecialistFields, 'component'>;
+  readonly ports?: Partial<PortRange>;
+  readonly specialists?: readonly SpecialistEntry[];
+  readonly allowMassPrune?: boolean;
+}
+
+interface Metadata {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface FleetDocument {
+  readonly kind: 'Fleet';
+  readonly metadata: Metadata;
+  readonly spec: FleetFields;
+}
+
+export interface SpecialistDocument {
+  readonly kind: 'Specialist';
+  readonly metadata: Metadata;
+  readonly spec: SpecialistFields;
+}
+
+export interface ExpertiseDocument {
+  readonly kind: 'Expertise';
+  readonly metadata: Metadata;
+  readonly spec: Partial<Expertise>;
+}
+
+export type AnyDocument = FleetDocument | SpecialistDocument | ExpertiseDocument;

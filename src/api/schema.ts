@@ -1,0 +1,414 @@
+/**
+ * JSON Schemas (draft-07) of what people write. They are the one source of truth: ajv checks with them, editors
+ * complete from the copies in `specs/`, and a test holds the two together.
+ */
+import {apiVersion, defaultPorts} from './types.js';
+
+/** As much of a JSON Schema as we use. */
+export interface JsonSchema {
+  readonly $schema?: string;
+  readonly $id?: string;
+  readonly title?: string;
+  readonly description?: string;
+  readonly type?: string | readonly string[];
+  readonly const?: string;
+  readonly enum?: readonly string[];
+  readonly pattern?: string;
+  readonly minLength?: number;
+  readonly maxLength?: number;
+  readonly minimum?: number;
+  readonly exclusiveMinimum?: number;
+  readonly maximum?: number;
+  readonly items?: JsonSchema;
+  readonly maxItems?: number;
+  readonly uniqueItems?: boolean;
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly propertyNames?: JsonSchema;
+  readonly additionalProperties?: boolean | JsonSchema;
+  readonly required?: readonly string[];
+  readonly minProperties?: number;
+  readonly maxProperties?: number;
+  readonly default?: unknown;
+  readonly examples?: readonly unknown[];
+}
+
+export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise';
+
+export const providerTypes = ['auto', 'ollama', 'anthropic', 'openai', 'offline', 'scripted'] as const;
+
+/** Fields of the design that this version doesn't act on: refused, so that nobody believes that they do something. */
+export const unsupportedFields: ReadonlySet<string> = new Set([
+  'fallback',
+  'pull',
+  'overflow',
+  'budget',
+  'resources',
+  'isolation',
+  'persist',
+  'maxTokens', // of sessions
+  'maxConcurrency',
+  'driftPolicy',
+]);
+
+const dnsLabel = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+const componentName = '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$';
+const variableName = '^[A-Za-z_][A-Za-z0-9_]*$';
+const httpUrl = '^https?://[^\\s/]+';
+const visibleText = '^[^\\s\\u0000-\\u001f]([^\\u0000-\\u001f]*[^\\s\\u0000-\\u001f])?$';
+
+/** What a value must be, by the pattern that it failed. */
+export const patternMeanings: Readonly<Record<string, string>> = {
+  [dnsLabel]:
+    'a DNS label: lower-case letters, digits and `-`, at most 63, beginning and ending with a letter or digit',
+  [componentName]:
+    "a component's name: lower-case letters, digits, `-` and `_`, at most 63, beginning and ending with a letter or digit",
+  [variableName]: 'the name of an environment variable: letters, digits and `_`, not beginning with a digit',
+  [httpUrl]: 'a URL that begins with http:// or https://',
+  [visibleText]: 'one line of text without control characters or spaces at its ends',
+};
+
+const text = {type: 'string', minLength: 1} as const;
+const name: JsonSchema = {type: 'string', pattern: dnsLabel};
+const component: JsonSchema = {type: 'string', pattern: componentName};
+const model: JsonSchema = {type: 'string', pattern: visibleText, maxLength: 256};
+
+function mapping(
+  properties: Readonly<Record<string, JsonSchema>>,
+  rest: Omit<JsonSchema, 'properties'> = {},
+): JsonSchema {
+  return {type: 'object', ...rest, properties, additionalProperties: false};
+}
+
+const secretProperties = {
+  env: {
+    type: 'string',
+    pattern: variableName,
+    description: 'Environment variable, looked up where the worker is launched; then in .env.tekton.',
+  },
+  file: {...text, description: 'File that holds the secret, relative to this file; its content is trimmed.'},
+} satisfies Record<string, JsonSchema>;
+
+const secret = mapping(secretProperties, {
+  title: 'Reference to a secret',
+  description: 'Secrets are only ever referred to: by the name of an environment variable or by a file.',
+  minProperties: 1,
+  maxProperties: 1,
+  examples: [{env: 'ANTHROPIC_API_KEY'}, {file: './lab.key'}],
+});
+
+const labels: JsonSchema = {
+  title: 'Labels',
+  description: 'Free names and values to select specialists by.',
+  type: 'object',
+  propertyNames: {maxLength: 317},
+  additionalProperties: {type: 'string', maxLength: 63},
+  examples: [{team: 'research'}],
+};
+
+const parameters = mapping(
+  {
+    temperature: {type: 'number', minimum: 0, maximum: 2, description: '0 is the most repeatable.', examples: [0.2]},
+    topP: {type: 'number', exclusiveMinimum: 0, maximum: 1},
+    maxTokens: {type: 'integer', minimum: 1, description: 'Longest answer, in tokens.', examples: [2048]},
+    contextTokens: {
+      type: 'integer',
+      minimum: 1,
+      description: "Context window to ask for, in tokens (Ollama's num_ctx).",
+      examples: [16384],
+    },
+    stop: {type: 'array', items: text, maxItems: 16, description: 'Texts that end an answer.'},
+    seed: {type: 'integer'},
+  },
+  {
+    title: 'Parameters',
+    description: "Sampling and size limits of an answer. What is absent is left to the provider's own default.",
+  },
+);
+
+const expertiseProperties = {
+  title: {...text, description: 'Who this specialist is, in a few words.', examples: ['The Knowledge Weaver']},
+  expertise: {...text, description: 'What it knows.'},
+  focus: {...text, description: 'What it pays attention to first.'},
+  roles: {
+    type: 'array',
+    items: text,
+    uniqueItems: true,
+    description: 'What others look it up by.',
+    examples: [['knowledge-graph', 'research']],
+  },
+  capabilities: {type: 'array', items: text, description: 'What it can be asked to do.'},
+  personality: {...text, description: 'How it speaks.'},
+  refersTo: {
+    type: 'object',
+    description: 'Component → which questions to send there.',
+    propertyNames: component,
+    additionalProperties: text,
+    examples: [{engram: 'long-term memory'}],
+  },
+  systemPrompt: {
+    ...text,
+    description: 'Replaces the composed prompt; {{title}}, {{component}}, {{expertise}} and the like are filled in.',
+  },
+} satisfies Record<string, JsonSchema>;
+
+const specialistProperties = {
+  component: {
+    ...component,
+    title: 'Component',
+    description:
+      'Component of the platform that this specialist stands for: it gives the default name and the expertise.',
+    examples: ['athena'],
+  },
+  enabled: {type: 'boolean', default: true, description: 'false: stays declared, but is not run.'},
+  provider: {
+    ...text,
+    description: 'A provider of this fleet, or auto, ollama, anthropic, offline, scripted.',
+    default: 'ollama',
+    examples: ['auto'],
+  },
+  model: {
+    ...model,
+    title: 'Model',
+    description: "Absent: the fleet's default, or the provider's own.",
+    examples: ['llama3.3:70b', 'claude-sonnet-4-5'],
+  },
+  parameters,
+  expertise: mapping(expertiseProperties, {
+    title: 'Expertise overrides',
+    description: "Fields that replace those of the component's expertise, one by one.",
+  }),
+  concurrency: mapping(
+    {
+      max: {type: 'integer', minimum: 1, maximum: 10_000, default: 4, description: 'Chats answered at the same time.'},
+      queue: {
+        type: 'integer',
+        minimum: 0,
+        maximum: 1_000_000,
+        default: 64,
+        description: 'Chats that wait; one more is refused.',
+      },
+    },
+    {title: 'Concurrency'},
+  ),
+  sessions: mapping(
+    {
+      maxTurns: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 10_000,
+        default: 50,
+        description: 'Turns kept per session; the oldest go first.',
+      },
+      idleMinutes: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        maximum: 525_600,
+        default: 60,
+        description: 'A session that is silent for longer is forgotten.',
+      },
+    },
+    {title: 'Sessions', description: "Conversations kept on the worker, in memory, by the client's `session` name."},
+  ),
+  auth: mapping(
+    {token: {...secret, description: 'Token that every connection must show.'}},
+    {title: 'Authentication', description: 'Required when `host` is not loopback.', required: ['token']},
+  ),
+  port: {
+    type: 'integer',
+    minimum: 1,
+    maximum: 65535,
+    description: "Pins the port, which must lie within the fleet's range. Absent: allocated, and kept.",
+  },
+  host: {
+    type: 'string',
+    pattern: '^[0-9A-Za-z.:_-]+$',
+    default: '127.0.0.1',
+    description: 'Address to listen on.',
+    examples: ['127.0.0.1', '0.0.0.0'],
+  },
+  env: {
+    title: 'Environment',
+    description: "Variables of the worker's process: texts, or references to secrets.",
+    type: 'object',
+    propertyNames: {pattern: variableName},
+    additionalProperties: {
+      type: ['string', 'object'],
+      properties: secretProperties,
+      additionalProperties: false,
+      minProperties: 1,
+      maxProperties: 1,
+    },
+  },
+  dependsOn: {
+    type: 'array',
+    items: component,
+    uniqueItems: true,
+    description: 'Names of specialists of this fleet that are started first.',
+    examples: [['hermes']],
+  },
+  restartPolicy: {type: 'string', enum: ['Always', 'OnFailure', 'Never'], default: 'Always'},
+  probes: mapping(
+    {
+      periodSeconds: {
+        type: 'number',
+        minimum: 0.05,
+        maximum: 86_400,
+        default: 10,
+        description: 'Time between two looks.',
+      },
+      timeoutSeconds: {type: 'number', minimum: 0.05, maximum: 3600, default: 2},
+      failureThreshold: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 1000,
+        default: 3,
+        description: 'Failures in a row after which a worker counts as hung.',
+      },
+      startupSeconds: {
+        type: 'number',
+        minimum: 0.05,
+        maximum: 86_400,
+        default: 30,
+        description: 'Time from launch until the socket must answer.',
+      },
+    },
+    {title: 'Probes'},
+  ),
+  terminationGracePeriodSeconds: {
+    type: 'number',
+    minimum: 0,
+    maximum: 86_400,
+    default: 30,
+    description: 'How long chats under way may go on when the specialist is stopped.',
+  },
+} satisfies Record<string, JsonSchema>;
+
+const {component: _component, ...defaultableProperties} = specialistProperties;
+
+const provider = mapping(
+  {
+    type: {type: 'string', enum: providerTypes, description: 'How to speak to it.'},
+    baseUrl: {
+      type: 'string',
+      pattern: httpUrl,
+      description: 'Required for `openai`.',
+      examples: ['http://127.0.0.1:11434'],
+    },
+    apiKey: secret,
+    defaultModel: {...model, description: 'Model of a specialist that names this provider and no model.'},
+    keepAlive: {...text, description: "Ollama's keep_alive: how long the model stays loaded.", examples: ['5m', '-1']},
+    script: {...text, description: 'Answers file of a `scripted` provider, relative to this file.'},
+  },
+  {title: 'Provider', required: ['type']},
+);
+
+const fleetSpec = mapping(
+  {
+    enabled: {type: 'boolean', default: true, description: 'false: the whole fleet is stopped.'},
+    include: {
+      type: 'array',
+      items: text,
+      description: 'Files with Expertise and Specialist documents, relative to this file; `*` and `**` work.',
+      examples: [['specs/specialists/*.yaml']],
+    },
+    providers: {
+      title: 'Providers',
+      description: 'Model servers by name. auto, ollama, anthropic, offline and scripted exist undeclared.',
+      type: 'object',
+      propertyNames: {pattern: dnsLabel},
+      additionalProperties: provider,
+      examples: [{lab: {type: 'openai', baseUrl: 'http://127.0.0.1:8000/v1', apiKey: {file: './lab.key'}}}],
+    },
+    defaults: mapping(defaultableProperties, {
+      title: 'Defaults',
+      description: 'For every specialist that does not say otherwise.',
+      examples: [{provider: 'auto'}],
+    }),
+    ports: mapping(
+      {
+        from: {type: 'integer', minimum: 1024, maximum: 65535, default: defaultPorts.from},
+        to: {type: 'integer', minimum: 1024, maximum: 65535, default: defaultPorts.to},
+      },
+      {title: 'Ports', description: 'Range that specialists get their ports from, both ends included.'},
+    ),
+    specialists: {
+      type: 'array',
+      description: 'The specialists of this fleet, beside those of Specialist documents.',
+      items: mapping(
+        {name: {...name, description: 'Absent: the component, with `_` as `-`.'}, labels, ...specialistProperties},
+        {title: 'Specialist', required: ['component']},
+      ),
+    },
+    allowMassPrune: {
+      type: 'boolean',
+      default: false,
+      description: 'true: an edit may remove more than half of the fleet without being confirmed.',
+    },
+  },
+  {title: 'Fleet spec'},
+);
+
+function metadata(properties: Readonly<Record<string, JsonSchema>>): JsonSchema {
+  const annotations: JsonSchema = {
+    type: 'object',
+    description: 'Notes for other tools; not read.',
+    additionalProperties: {type: 'string'},
+  };
+  return mapping({...properties, labels, annotations}, {title: 'Metadata', required: ['name']});
+}
+
+const namespace: JsonSchema = {
+  ...name,
+  default: 'default',
+  description: 'Outside of `default` it is part of the ai id.',
+};
+
+function document(kind: DocumentKind, description: string, meta: JsonSchema, spec: JsonSchema): JsonSchema {
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    $id: `https://tekton.ai/schemas/v1alpha1/${kind.toLowerCase()}.schema.json`,
+    title: `tekton-ai ${kind}`,
+    description,
+    ...mapping(
+      {
+        apiVersion: {const: apiVersion, description: 'Version of this format.'},
+        kind: {const: kind},
+        metadata: meta,
+        spec,
+      },
+      {required: ['apiVersion', 'kind', 'metadata', 'spec']},
+    ),
+  };
+}
+
+/** One schema per kind, each complete in itself. */
+export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
+  Fleet: document(
+    'Fleet',
+    'The specialists of one platform: defaults, providers, includes.',
+    metadata({name: {...name, description: 'The fleet owns what it declares under this name.'}, namespace}),
+    fleetSpec,
+  ),
+  Specialist: document(
+    'Specialist',
+    'One declared AI specialist.',
+    metadata({name, namespace}),
+    mapping(specialistProperties, {title: 'Specialist spec', required: ['component']}),
+  ),
+  Expertise: document(
+    'Expertise',
+    "Who a component's specialist is.",
+    metadata({name: {...component, description: 'The component.'}}),
+    mapping(expertiseProperties, {title: 'Expertise spec', minProperties: 1}),
+  ),
+};
+
+/** The published files, by name within `specs/`; scripts/build.mjs writes them. */
+export function schemaFiles(): ReadonlyMap<string, string> {
+  return new Map(
+    Object.entries(schemas).map(([kind, schema]) => [
+      `${kind.toLowerCase()}.schema.json`,
+      `${JSON.stringify(schema, null, 2)}\n`,
+    ]),
+  );
+}

@@ -1,0 +1,288 @@
+/** What no schema can see: names that refer to nothing, numbers that don't fit, fields that need each other. */
+import type {SpecialistFields} from '../api/documents.js';
+import type {Problem} from '../api/errors.js';
+import {defaultName} from '../api/names.js';
+import {suggest} from '../api/suggest.js';
+import {defaultPorts} from '../api/types.js';
+import type {PortRange} from '../api/types.js';
+import type {Path} from '../api/validate.js';
+import {choose} from './desire.js';
+import type {SourceDocument} from './document.js';
+import {defaultsPath, dependenciesOf, effective} from './fleet.js';
+import type {Entry, Fleet} from './fleet.js';
+import type {KnownProvider} from './providers.js';
+
+/** All that is wrong inside of one fleet. Parts that the schema has refused are absent and nothing is said of them. */
+export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
+  return [
+    ...checkRange(fleet),
+    ...checkProviders(fleet),
+    ...checkProviderNames(fleet, providers),
+    ...fleet.entries.flatMap(entry => [
+      ...checkNamespace(fleet, entry),
+      ...checkModel(fleet, entry, providers),
+      ...checkPort(fleet, entry),
+      ...checkHost(fleet, entry),
+      ...checkEnv(entry.source, [...entry.path, 'env'], entry.fields),
+    ]),
+    ...(fleet.group.fleet
+      ? checkEnv(fleet.group.fleet.source, [...defaultsPath, 'env'], fleet.fields.defaults ?? {})
+      : []),
+    ...checkDependencies(fleet),
+  ];
+}
+
+/** What must be different for all specialists that are loaded together: names within a namespace, and pinned ports. */
+export function checkTogether(fleets: readonly Fleet[]): readonly Problem[] {
+  const all = fleets.flatMap(fleet => fleet.entries.map(entry => ({fleet, entry})));
+  const names = new Map<string, Entry>();
+  const ports = new Map<number, Entry>();
+  const problems: Problem[] = [];
+  for (const {fleet, entry} of all) {
+    const {source, namePath, name} = entry;
+    if (name !== undefined) {
+      const key = `${fleet.namespace}/${name}`;
+      const first = names.get(key);
+      if (first) {
+        const hint = namePath.at(-1) === 'component' ? 'give one of the two a `name` of its own' : undefined;
+        problems.push(
+          source.problem(
+            namePath,
+            'value',
+            `the name \`${name}\` is already taken by ${placeOf(first, first.namePath)}`,
+            hint,
+          ),
+        );
+      } else names.set(key, entry);
+    }
+    const pinned = effective(fleet, entry, 'port');
+    if (pinned.value === undefined) continue;
+    const first = ports.get(pinned.value);
+    if (first) {
+      const message = `port ${pinned.value} is already pinned by \`${first.name ?? '?'}\` at ${placeOf(first, first.path)}`;
+      problems.push(
+        pinned.source.problem(pinned.path, 'value', message, 'leave `port` out: a free one is allocated, and kept'),
+      );
+    } else ports.set(pinned.value, entry);
+  }
+  return [...problems, ...checkFleetNames(fleets)];
+}
+
+function checkFleetNames(fleets: readonly Fleet[]): readonly Problem[] {
+  const known = new Map<string, Fleet>();
+  return fleets.flatMap(fleet => {
+    const key = `${fleet.namespace}/${fleet.name}`;
+    const first = known.get(key)?.group;
+    known.set(key, fleet);
+    if (!first) return [];
+    const where = first.fleet ? `in ${first.fleet.source.file}` : 'by the Specialist documents that belong to no other';
+    const document = fleet.group.fleet;
+    if (document) {
+      return [
+        document.source.problem(
+          ['metadata', 'name'],
+          'value',
+          `a fleet \`${fleet.name}\` is already declared ${where}`,
+        ),
+      ];
+    }
+    // Bare documents come last: the fleet that they collide with is a declared one.
+    const message = `this belongs to the implicit fleet \`${fleet.name}\`, which ${first.fleet?.source.file ?? 'another file'} declares`;
+    const hint = 'let that fleet `include` this file';
+    return fleet.group.specialists.slice(0, 1).map(({source}) => source.problem(['kind'], 'value', message, hint));
+  });
+}
+
+function placeOf({source}: Entry, path: Path): string {
+  return `${source.file}:${source.place(path).line}`;
+}
+
+export function rangeOf(fleet: Fleet): PortRange {
+  return {from: fleet.fields.ports?.from ?? defaultPorts.from, to: fleet.fields.ports?.to ?? defaultPorts.to};
+}
+
+function checkRange(fleet: Fleet): readonly Problem[] {
+  const {from, to} = rangeOf(fleet);
+  const source = fleet.group.fleet?.source;
+  if (!source || from <= to) return [];
+  return [source.problem(['spec', 'ports'], 'value', `the range of ports is empty: it goes from ${from} to ${to}`)];
+}
+
+function checkProviders(fleet: Fleet): readonly Problem[] {
+  const source = fleet.group.fleet?.source;
+  if (!source) return [];
+  return Object.entries(fleet.fields.providers ?? {}).flatMap(([name, provider]) => {
+    const path = ['spec', 'providers', name];
+    // A field that is there and was taken out has its problem already.
+    const lacks = (field: 'baseUrl' | 'script'): boolean =>
+      provider?.[field] === undefined && !source.has([...path, field]);
+    if (provider?.type === 'openai' && lacks('baseUrl')) {
+      return [
+        source.problem(path, 'key', `provider \`${name}\` needs a \`baseUrl\``, 'such as http://127.0.0.1:8000/v1'),
+      ];
+    }
+    if (provider?.type === 'scripted' && lacks('script')) {
+      return [source.problem(path, 'key', `provider \`${name}\` needs a \`script\``, 'the path of its answers file')];
+    }
+    if (provider?.baseUrl !== undefined && !URL.canParse(provider.baseUrl)) {
+      return [source.problem([...path, 'baseUrl'], 'value', '`baseUrl` is not a URL')];
+    }
+    return [];
+  });
+}
+
+function checkProviderNames(fleet: Fleet, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
+  const names = [...new Set([...providers.keys(), ...Object.keys(fleet.fields.providers ?? {})])];
+  const check = (name: string | undefined, tell: (message: string, hint?: string) => Problem): readonly Problem[] => {
+    if (name === undefined) return [];
+    if (!names.includes(name)) {
+      return [tell(`there is no provider \`${name}\``, suggest(name, names) ?? `there are ${names.sort().join(', ')}`)];
+    }
+    const {spec} = providers.get(name) ?? {};
+    const lacksScript =
+      spec?.type === 'scripted' && spec.script === undefined && !Object.hasOwn(fleet.fields.providers ?? {}, name);
+    return lacksScript
+      ? [
+          tell(
+            `provider \`${name}\` needs a \`script\``,
+            'declare it under `providers`, with the path of its answers file',
+          ),
+        ]
+      : [];
+  };
+  const at = (source: SourceDocument, path: Path) => (message: string, hint?: string) =>
+    source.problem(path, 'value', message, hint);
+  const document = fleet.group.fleet?.source;
+  const override = fleet.overrides.provider;
+  return [
+    ...check(override?.value, (message, hint) => {
+      const file = override?.origin.file ?? 'environment variable TEKTON_AI_PROVIDER';
+      return {file, line: 1, column: 1, message: `TEKTON_AI_PROVIDER: ${message}`, ...(hint !== undefined && {hint})};
+    }),
+    ...(document ? check(fleet.fields.defaults?.provider, at(document, [...defaultsPath, 'provider'])) : []),
+    ...fleet.entries.flatMap(({source, path, fields}) => check(fields.provider, at(source, [...path, 'provider']))),
+  ];
+}
+
+function checkNamespace(fleet: Fleet, {source}: Entry): readonly Problem[] {
+  const metadata = source.value['metadata'] as {namespace?: unknown} | undefined; // of a checked document
+  const own = metadata?.namespace;
+  if (typeof own !== 'string' || own === fleet.namespace) return [];
+  const message = `namespace \`${own}\` is not that of the fleet \`${fleet.name}\`, which is \`${fleet.namespace}\``;
+  return [source.problem(['metadata', 'namespace'], 'value', message)];
+}
+
+function checkModel(fleet: Fleet, entry: Entry, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
+  const {provider, model} = choose(fleet, entry, providers);
+  if (model || !providers.has(provider.name)) return [];
+  const message = `\`${entry.name ?? '?'}\` needs a \`model\`: provider \`${provider.name}\` has no default model`;
+  const path = entry.fields.provider === undefined ? entry.namePath : [...entry.path, 'provider'];
+  return [entry.source.problem(path, 'value', message, 'or give the provider a `defaultModel`')];
+}
+
+function checkPort(fleet: Fleet, entry: Entry): readonly Problem[] {
+  const {value, source, path} = effective(fleet, entry, 'port');
+  const {from, to} = rangeOf(fleet);
+  if (value === undefined || (value >= from && value <= to) || from > to) return [];
+  return [source.problem(path, 'value', `port ${value} is outside of the fleet's range, ${from} to ${to}`)];
+}
+
+function checkHost(fleet: Fleet, entry: Entry): readonly Problem[] {
+  const {value, source, path} = effective(fleet, entry, 'host');
+  const {value: auth, source: authSource, path: authPath} = effective(fleet, entry, 'auth');
+  if (value === undefined || isLoopback(value) || auth !== undefined || authSource.has(authPath)) return [];
+  const hint = 'add `auth: {token: {env: NAME}}`, or leave `host` out';
+  return [
+    source.problem(
+      path,
+      'value',
+      `\`${value}\` can be reached from other machines, so \`auth.token\` is required`,
+      hint,
+    ),
+  ];
+}
+
+function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+/** Variables that make a process load or do something else, or that are tekton-ai's own. */
+const loaderVariables =
+  /^(NODE_OPTIONS|NODE_PATH|NODE_CHANNEL_.*|NODE_REPL_.*|LD_.*|DYLD_.*|GCONV_PATH|OPENSSL_(CONF|MODULES|ENGINES)|TEKTON_AI_.*)$/i;
+
+function checkEnv(source: SourceDocument, path: Path, {env = {}}: SpecialistFields): readonly Problem[] {
+  return Object.keys(env)
+    .filter(name => loaderVariables.test(name))
+    .map(name =>
+      source.problem([...path, name], 'key', `\`${name}\` may not be set: it changes what the worker's process is`),
+    );
+}
+
+function checkDependencies(fleet: Fleet): readonly Problem[] {
+  const byName = new Map(
+    fleet.entries.flatMap(entry => (entry.name === undefined ? [] : [[entry.name, entry] as const])),
+  );
+  return [...unknownDependencies(fleet, byName), ...cycles(fleet, byName)];
+}
+
+function unknownDependencies(fleet: Fleet, byName: ReadonlyMap<string, Entry>): readonly Problem[] {
+  const names = [...byName.keys()];
+  const check = (source: SourceDocument, path: Path, fields: SpecialistFields): readonly Problem[] =>
+    (fields.dependsOn ?? []).flatMap((written, index) => {
+      if (typeof written !== 'string' || byName.has(defaultName(written))) return [];
+      const message = `\`dependsOn\` names \`${written}\`, which this fleet doesn't declare`;
+      return [source.problem([...path, 'dependsOn', String(index)], 'value', message, suggest(written, names))];
+    });
+  const document = fleet.group.fleet?.source;
+  return [
+    ...fleet.entries.flatMap(({source, path, fields}) => check(source, path, fields)),
+    ...(document ? check(document, defaultsPath, fleet.fields.defaults ?? {}) : []),
+  ];
+}
+
+/** Each circle once, at the `dependsOn` of its first member in the file. */
+function cycles(fleet: Fleet, byName: ReadonlyMap<string, Entry>): readonly Problem[] {
+  const done = new Set<string>();
+  const problems: Problem[] = [];
+  for (const [start, entry] of byName) {
+    const circle = circleFrom(start, name => dependencies(fleet, byName.get(name)), done);
+    if (!circle) continue;
+    const first = byName.get(circle[0] ?? start) ?? entry;
+    const {source, path} = effective(fleet, first, 'dependsOn');
+    problems.push(source.problem(path, 'value', `\`dependsOn\` goes round in a circle: ${circle.join(' → ')}`));
+  }
+  return problems;
+}
+
+function dependencies(fleet: Fleet, entry: Entry | undefined): readonly string[] {
+  return entry ? dependenciesOf(fleet, entry) : [];
+}
+
+/**
+ * Depth first without recursion (5,000 specialists may stand in one row). Names that were left behind are in
+ * `done`: no circle leads through them, or it has been found.
+ */
+function circleFrom(
+  start: string,
+  next: (name: string) => readonly string[],
+  done: Set<string>,
+): readonly string[] | undefined {
+  const trail: {name: string; rest: string[]}[] = [{name: start, rest: done.has(start) ? [] : [...next(start)]}];
+  const onTrail = new Set([start]);
+  let found: readonly string[] | undefined;
+  for (let step = trail.at(-1); step; step = trail.at(-1)) {
+    const name = step.rest.shift();
+    if (name === undefined) {
+      done.add(step.name);
+      onTrail.delete(step.name);
+      trail.pop();
+    } else if (onTrail.has(name)) {
+      const names = trail.map(step => step.name);
+      found ??= [...names.slice(names.indexOf(name)), name];
+    } else if (!done.has(name)) {
+      onTrail.add(name);
+      trail.push({name, rest: [...next(name)]});
+    }
+  }
+  return found;
+}

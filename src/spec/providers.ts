@@ -1,0 +1,122 @@
+/** The providers of a fleet: those it declares over those that are built in. */
+import {anthropicKey, builtInProviders, defaultModels, defaultOllamaUrl, ollamaUrl} from '../api/defaults.js';
+import {flatten} from '../api/hash.js';
+import type {Json, NamedProvider, Origin, ProviderSpec, ProviderType} from '../api/types.js';
+import {absolute, absolutePath, originAt} from './fleet.js';
+import type {Fleet} from './fleet.js';
+
+export interface KnownProvider {
+  readonly spec: NamedProvider;
+  /** By path (`provider.baseUrl`); a default model isn't in it: it shows as the model of those that use it. */
+  readonly declared: Readonly<Record<string, Json>>;
+  readonly origins: Readonly<Record<string, Origin>>;
+  /** Of a specialist that names no model; undefined: it must name one. */
+  readonly defaultModel: {readonly model: string; readonly origin: Origin} | undefined;
+}
+
+/** By name. Providers whose type is missing or unknown are left out; that is told already. */
+export function knownProviders(fleet: Fleet): ReadonlyMap<string, KnownProvider> {
+  const declared = Object.entries(fleet.fields.providers ?? {}).flatMap(([name, spec]) => {
+    const known = declaredProvider(fleet, name, spec);
+    return known ? [[name, known] as const] : [];
+  });
+  const known = new Map<string, KnownProvider>([
+    ...builtInProviders().map(spec => [spec.name, builtIn(fleet, spec)] as const),
+    ...declared,
+  ]);
+  if (!declared.some(([name]) => name === 'auto')) known.set('auto', automatic(known));
+  return known;
+}
+
+function declaredProvider(fleet: Fleet, name: string, given: ProviderSpec | undefined): KnownProvider | undefined {
+  const source = fleet.group.fleet?.source;
+  if (!source || typeof given !== 'object' || given.type === undefined) return undefined;
+  const base = fleet.group.folder;
+  const {defaultModel, ...rest} = given;
+  const spec: Omit<ProviderSpec, 'defaultModel'> = {
+    ...rest,
+    ...(rest.apiKey && {apiKey: absolute(rest.apiKey, source, base)}),
+    ...(rest.script !== undefined && {script: absolutePath(rest.script, source, base)}),
+  };
+  const path = ['spec', 'providers', name];
+  const values = flatten(asJson(spec), 'provider');
+  const origins = Object.keys(values).map(
+    key => [key, originAt('file', source, [...path, ...key.split('.').slice(1)])] as const,
+  );
+  const model = defaultModel ?? defaultModels[spec.type];
+  const origin: Origin =
+    defaultModel === undefined ? {type: 'built-in'} : originAt('file', source, [...path, 'defaultModel']);
+  return withAddress(fleet, {
+    spec: {name, ...withKey(spec), ...(defaultModel !== undefined && {defaultModel})},
+    declared: values,
+    origins: Object.fromEntries(origins),
+    defaultModel: model === undefined ? undefined : {model, origin},
+  });
+}
+
+function builtIn(fleet: Fleet, spec: NamedProvider): KnownProvider {
+  const model = defaultModels[spec.type];
+  const defaultModel = model === undefined ? undefined : {model, origin: {type: 'built-in'} as const};
+  const {baseUrl: _, ...withoutAddress} = spec;
+  return withAddress(fleet, {spec: withoutAddress, declared: {}, origins: {}, defaultModel});
+}
+
+function withKey<T extends Omit<ProviderSpec, 'defaultModel'>>(spec: T): T {
+  const usesAnthropic: readonly ProviderType[] = ['anthropic', 'auto'];
+  return spec.apiKey === undefined && usesAnthropic.includes(spec.type) ? {...spec, apiKey: anthropicKey} : spec;
+}
+
+/** Ollama's address where none is declared: of OLLAMA_HOST, or its own default. */
+function withAddress(fleet: Fleet, known: KnownProvider): KnownProvider {
+  const {spec, declared, origins} = known;
+  if (spec.baseUrl !== undefined || (spec.type !== 'ollama' && spec.type !== 'auto')) return known;
+  const host = fleet.overrides.ollamaHost;
+  const baseUrl = host && ollamaUrl(host.value);
+  if (!host || baseUrl === undefined) return {...known, spec: {...spec, baseUrl: defaultOllamaUrl}};
+  return {
+    ...known,
+    spec: {...spec, baseUrl},
+    declared: {...declared, 'provider.baseUrl': baseUrl},
+    origins: {...origins, 'provider.baseUrl': host.origin},
+  };
+}
+
+/** `auto` undeclared chooses between the fleet's own Ollama and Anthropic: it has the address of one and the key of the other. */
+function automatic(known: ReadonlyMap<string, KnownProvider>): KnownProvider {
+  const ollama = ofType(known, 'ollama');
+  const anthropic = ofType(known, 'anthropic');
+  const borrowed = [
+    ...pick(ollama, key => key === 'provider.baseUrl' || key === 'provider.keepAlive'),
+    ...pick(anthropic, key => key.startsWith('provider.apiKey.')),
+  ];
+  const {baseUrl, keepAlive} = ollama?.spec ?? {};
+  return {
+    spec: {
+      name: 'auto',
+      type: 'auto',
+      ...(baseUrl !== undefined && {baseUrl}),
+      ...(keepAlive !== undefined && {keepAlive}),
+      apiKey: anthropic?.spec.apiKey ?? anthropicKey,
+    },
+    declared: Object.fromEntries(borrowed.map(([key, value]) => [key, value])),
+    origins: Object.fromEntries(borrowed.map(([key, , origin]) => [key, origin])),
+    defaultModel: ollama?.defaultModel,
+  };
+}
+
+function ofType(known: ReadonlyMap<string, KnownProvider>, type: 'ollama' | 'anthropic'): KnownProvider | undefined {
+  const found = known.get(type);
+  if (found?.spec.type === type) return found;
+  return [...known.values()].find(({spec}) => spec.type === type);
+}
+
+function pick(from: KnownProvider | undefined, wanted: (key: string) => boolean): [string, Json, Origin][] {
+  return Object.entries(from?.declared ?? {})
+    .filter(([key]) => wanted(key))
+    .map(([key, value]) => [key, value, from?.origins[key] ?? {type: 'built-in'}]);
+}
+
+/** An interface has no index signature, so TypeScript doesn't see that it is JSON. */
+function asJson(spec: Omit<ProviderSpec, 'defaultModel'>): Json {
+  return spec;
+}
