@@ -128,6 +128,7 @@ const typeNames: Readonly<Record<string, string>> = {
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return 'empty';
   if (Array.isArray(value)) return 'a list';
+  if (typeof value === 'number' && !Number.isFinite(value)) return 'NaN or infinity';
   if (Number.isInteger(value)) return 'a whole number';
   return {string: 'text', number: 'a number', boolean: 'true or false'}[typeof value as string] ?? 'a mapping';
 }

@@ -1,4 +1,5 @@
 /** What no schema can see: names that refer to nothing, numbers that don't fit, fields that need each other. */
+import {ollamaUrl} from '../api/defaults.js';
 import type {SpecialistFields} from '../api/documents.js';
 import type {Problem} from '../api/errors.js';
 import {defaultName} from '../api/names.js';
@@ -16,6 +17,7 @@ import type {KnownProvider} from './providers.js';
 export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
   return [
     ...checkRange(fleet),
+    ...checkOllamaHost(fleet),
     ...checkProviders(fleet),
     ...checkProviderNames(fleet, providers),
     ...fleet.entries.flatMap(entry => [
@@ -156,11 +158,27 @@ function checkProviderNames(fleet: Fleet, providers: ReadonlyMap<string, KnownPr
   const override = fleet.overrides.provider;
   return [
     ...check(override?.value, (message, hint) => {
-      const file = override?.origin.file ?? 'environment variable TEKTON_AI_PROVIDER';
-      return {file, line: 1, column: 1, message: `TEKTON_AI_PROVIDER: ${message}`, ...(hint !== undefined && {hint})};
+      const place = override && fleet.overrides.placeOf(override);
+      return {...(place ?? nowhere), message: `TEKTON_AI_PROVIDER: ${message}`, ...(hint !== undefined && {hint})};
     }),
     ...(document ? check(fleet.fields.defaults?.provider, at(document, [...defaultsPath, 'provider'])) : []),
     ...fleet.entries.flatMap(({source, path, fields}) => check(fields.provider, at(source, [...path, 'provider']))),
+  ];
+}
+
+const nowhere = {file: 'environment', line: 1, column: 1};
+
+function checkOllamaHost({overrides}: Fleet): readonly Problem[] {
+  const host = overrides.ollamaHost;
+  if (!host) return [];
+  const url = ollamaUrl(host.value);
+  if (url === undefined) {
+    return [{...overrides.placeOf(host), message: 'OLLAMA_HOST is not an address', hint: 'such as 127.0.0.1:11434'}];
+  }
+  const {username, password} = new URL(url);
+  if (username === '' && password === '') return [];
+  return [
+    {...overrides.placeOf(host), message: 'OLLAMA_HOST holds a password: addresses are recorded, so they may not'},
   ];
 }
 

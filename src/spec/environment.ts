@@ -13,13 +13,18 @@ export interface Override {
   readonly origin: Extract<Origin, {type: 'env'}>;
 }
 
+/** `.env.tekton` as read. */
+export interface EnvFile {
+  readonly path: string;
+  readonly variables: Variables;
+  readonly text: string;
+}
+
 /** What the environment says about one fleet. Of each variable the environment's value wins over the file's. */
 export class Overrides {
-  private readonly fromEnvironment: Record<string, string> = {};
-
   constructor(
     private readonly environment: Variables,
-    private readonly file: {readonly path: string; readonly variables: Variables} | undefined,
+    private readonly file: EnvFile | undefined,
   ) {}
 
   get provider(): Override | undefined {
@@ -40,29 +45,48 @@ export class Overrides {
     return this.look(modelVariable(component));
   }
 
-  /** Variables of the environment that were looked at and set: recorded, so that the controller agrees. */
+  /**
+   * What the environment says, of components too that the fleet doesn't have yet: recorded with the fleet, so that
+   * the controller, whose own environment is another, loads it the same way after the next edit.
+   */
   get recorded(): Readonly<Record<string, string>> {
-    return {...this.fromEnvironment};
+    const known = Object.entries(this.environment).flatMap(([variable, value = '']) =>
+      isOverride(variable) && value.trim() !== '' ? [[variable, value.trim()] as const] : [],
+    );
+    return Object.fromEntries(known.sort(([a], [b]) => (a < b ? -1 : 1)));
+  }
+
+  /** Where a person finds an override that is wrong. */
+  placeOf({origin}: Override): {file: string; line: number; column: number} {
+    if (origin.file === undefined) return {file: `environment variable ${origin.variable}`, line: 1, column: 1};
+    const lines = this.file?.text.split('\n') ?? [];
+    const line = lines.findLastIndex(text => new RegExp(`^\\s*(export\\s+)?${origin.variable}\\s*=`).test(text));
+    return {file: origin.file, line: line + 1 || 1, column: 1};
   }
 
   private look(variable: string): Override | undefined {
     const value = this.environment[variable]?.trim();
-    if (value) {
-      this.fromEnvironment[variable] = value;
-      return {value, origin: {type: 'env', variable}};
-    }
+    if (value) return {value, origin: {type: 'env', variable}};
     const inFile = this.file?.variables[variable]?.trim();
     return inFile && this.file ? {value: inFile, origin: {type: 'env', variable, file: this.file.path}} : undefined;
   }
+}
+
+function isOverride(variable: string): boolean {
+  return (
+    ['TEKTON_AI_PROVIDER', 'TEKTON_REGISTER_AI', 'OLLAMA_HOST'].includes(variable) ||
+    /^[A-Z0-9_]+_AI_MODEL$/.test(variable)
+  );
 }
 
 /** Name of the file that is looked for beside a fleet file. */
 export const envFileName = '.env.tekton';
 
 /** Variables of `.env.tekton` in a folder; undefined where there is none. */
-export async function readEnvFile(folder: string): Promise<{path: string; variables: Variables} | undefined> {
+export async function readEnvFile(folder: string): Promise<EnvFile | undefined> {
   const path = join(folder, envFileName);
   const found = await stat(path).catch(() => undefined);
   if (!found?.isFile() || found.size > maxBytes) return undefined;
-  return {path, variables: parseEnv(await readFile(path, 'utf8'))};
+  const text = await readFile(path, 'utf8');
+  return {path, variables: parseEnv(text), text};
 }
