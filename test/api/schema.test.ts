@@ -7,10 +7,13 @@ import type {JsonSchema} from '../../src/api/schema.js';
 const specs = join(import.meta.dirname, '..', '..', 'specs');
 
 describe('the published schemas', () => {
-  it.each([...schemaFiles()])('specs/%s is what ajv checks with (UPDATE_SCHEMAS=1 writes it)', async (name, content) => {
-    if (process.env['UPDATE_SCHEMAS']) await writeFile(join(specs, name), content);
-    expect(await readFile(join(specs, name), 'utf8')).toBe(content);
-  });
+  it.each([...schemaFiles()])(
+    'specs/%s is what ajv checks with (UPDATE_SCHEMAS=1 writes it)',
+    async (name, content) => {
+      if (process.env['UPDATE_SCHEMAS']) await writeFile(join(specs, name), content);
+      expect(await readFile(join(specs, name), 'utf8')).toBe(content);
+    },
+  );
 
   it.each(Object.entries(schemas))('%s accepts no unknown field at any depth', (_, schema) => {
     expect(openMappings(schema)).toEqual([]);
