@@ -15,7 +15,7 @@ Environment variables:
   <COMPONENT>_AI_MODEL   model of one component's specialist, e.g. ATHENA_AI_MODEL
   TEKTON_AI_DEBUG        1: stack traces of internal errors
   NO_COLOR               any value: no colours
-The three in the middle are also read from .env.tekton beside the fleet file.`;
+The second to the fourth are also read from .env.tekton beside the fleet file.`;
 
 export const examplesHelp = `
 Examples:

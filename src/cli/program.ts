@@ -66,13 +66,13 @@ function build(output: ParseOutput, choose: Choose): Commander {
     .option('--fleet <name>', 'only this fleet')
     .option('--no-color', 'no colours')
     .helpOption('-h, --help', 'show help')
-    .helpCommand('help [verb]', 'show help of a verb')
     .addHelpText('after', [examplesHelp, exitCodesHelp, environmentHelp].join('\n'))
     .configureHelp({showGlobalOptions: true, subcommandTerm: command => command.name()})
     .configureOutput({writeOut: text => output.out(text), writeErr: text => output.err(text)})
     .exitOverride();
   addChangingVerbs(program, choose);
   addReadingVerbs(program, choose);
+  program.helpCommand('help [verb]', 'show help of a verb');
   for (const verb of program.commands) verb.showHelpAfterError(`hint: tekton-ai ${verb.name()} --help`);
   return program.showHelpAfterError('hint: tekton-ai --help lists the verbs');
 }

@@ -40,7 +40,7 @@ describe('flags', () => {
     ['diff -f x', [], {files: ['x'], verb: 'diff', detailedExitcode: false}],
     ['run', [], {files: []}],
     ['validate', [], {files: []}],
-    ['delete a b', ['a', 'b'], {}],
+    ['delete a', ['a'], {}],
     ['get', [], {output: 'table', watch: false}],
     ['get a b -o json -w', ['a', 'b'], {output: 'json', watch: true}],
     ['get --component x --role r', [], {output: 'table', watch: false, component: 'x', role: 'r'}],
@@ -123,8 +123,8 @@ describe('help', () => {
        apply                        make it so once, with the controller where one
                                     runs
        run                          apply and keep it so in the foreground
-       delete                       stop and forget specialists that no file declares
-                                    any more
+       delete                       stop and forget a specialist that no file
+                                    declares any more
 
      Look before you leap:
        plan                         print what apply would do
@@ -146,8 +146,6 @@ describe('help', () => {
        worker                       run one specialist by hand: registers itself,
                                     serves, deregisters on exit
        version                      print the version
-
-     Commands:
        help                         show help of a verb
 
      Examples:
@@ -170,7 +168,7 @@ describe('help', () => {
        <COMPONENT>_AI_MODEL   model of one component's specialist, e.g. ATHENA_AI_MODEL
        TEKTON_AI_DEBUG        1: stack traces of internal errors
        NO_COLOR               any value: no colours
-     The three in the middle are also read from .env.tekton beside the fleet file.
+     The second to the fourth are also read from .env.tekton beside the fleet file.
      "
     `);
   });

@@ -68,13 +68,18 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
 
   program
     .command('delete')
-    .description('stop and forget specialists that no file declares any more')
-    .argument('<name...>', 'name, ai id, or namespace/name')
-    .action((names: string[], _options, command: Commander) => {
+    .description('stop and forget a specialist that no file declares any more')
+    .argument('<name>', 'name, ai id, or namespace/name')
+    .action((name: string, _options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
       const options: DeleteOptions = scope(raw);
-      choose(() => import('../commands/delete.js'), names, options);
+      choose(() => import('../commands/delete.js'), [name], options);
     });
+
+  // The background process that `up` starts.
+  program.command('controller', {hidden: true}).action(() => {
+    choose(() => import('../commands/controller.js'), [], undefined);
+  });
 
   program.commandsGroup('Look before you leap:');
 

@@ -17,7 +17,7 @@ const now = Date.parse('2026-01-05T10:05:03Z');
 describe('specialists as rows', () => {
   it('prints get as kubectl does', async () => {
     const rows = [athena, numa].map(view => specialistRow(view, {wide: false, style, now}));
-    expect(await tableText(specialistColumns(false), rows)).toMatchInlineSnapshot(`
+    expect(tableText(specialistColumns(false), rows)).toMatchInlineSnapshot(`
      "NAME       COMPONENT   READY   STATUS    PROVIDER:MODEL        PORT     RESTARTS   AGE
      athena     athena      True    Ready     ollama:llama3.3:70b   45000    0          5m3s
      lab/numa   numa        False   Stalled   ollama:qwen3          <none>   7          <none>
@@ -27,7 +27,7 @@ describe('specialists as rows', () => {
 
   it('adds process, generation, fleet and reason to the wide form', async () => {
     const rows = [athena, numa].map(view => specialistRow(view, {wide: true, style, now}));
-    expect(await tableText(specialistColumns(true), rows)).toMatchInlineSnapshot(`
+    expect(tableText(specialistColumns(true), rows)).toMatchInlineSnapshot(`
      "NAME       COMPONENT   READY   STATUS    PROVIDER:MODEL        PORT     RESTARTS   AGE      PID      GENERATION   FLEET   REASON
      athena     athena      True    Ready     ollama:llama3.3:70b   45000    0          5m3s     4242     1            dev     Ready
      lab/numa   numa        False   Stalled   ollama:qwen3          <none>   7          <none>   <none>   2 (at 1)     dev     ModelNotFound
@@ -37,7 +37,7 @@ describe('specialists as rows', () => {
 
   it('prints status with the reasons below', async () => {
     const rows = [statusRow(athena, 43_000_000, {style, now}), statusRow(numa, undefined, {style, now})];
-    expect(await tableText(statusColumns, rows)).toMatchInlineSnapshot(`
+    expect(tableText(statusColumns, rows)).toMatchInlineSnapshot(`
      "COMPONENT   AI-ID         PORT     MODEL                 HEALTH    RESTARTS   UPTIME   MEMORY
      athena      athena-ai     45000    ollama:llama3.3:70b   Ready     0          5m3s     43 MB
      numa        lab.numa-ai   <none>   ollama:qwen3          Stalled   7          <none>   <none>
@@ -51,11 +51,11 @@ describe('specialists as rows', () => {
   it('aligns coloured cells as if they had no colour', async () => {
     const coloured = styleFor(true);
     const row = specialistRow(athena, {wide: false, style: coloured, now});
-    const text = await tableText(specialistColumns(false), [row]);
+    const text = tableText(specialistColumns(false), [row]);
     expect(text).toContain('\u001b[32mReady');
     // eslint-disable-next-line no-control-regex -- the escape sequences are what is taken out
     const plain = text.replaceAll(/\u001b\[\d+m/g, '');
-    expect(plain).toBe(await tableText(specialistColumns(false), [specialistRow(athena, {wide: false, style, now})]));
+    expect(plain).toBe(tableText(specialistColumns(false), [specialistRow(athena, {wide: false, style, now})]));
   });
 });
 

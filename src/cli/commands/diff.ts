@@ -1,0 +1,39 @@
+import {ConflictError, exitCodes} from '../../api/errors.js';
+import type {LoadedFleet} from '../../api/types.js';
+import {nextRecord} from '../../reconciler/desired.js';
+import {readFleetRecord} from '../../registry/fleet-records.js';
+import type {Command, CommandContext} from '../context.js';
+import {loadSources} from '../load.js';
+import type {DiffOptions} from '../options.js';
+import {write, writeLine} from '../output.js';
+import {planLoaded} from '../plan.js';
+import {differs, planText} from '../print/plan.js';
+import {styleFor} from '../print/style.js';
+
+/** `diff` and `plan`: the same print, other exit codes. */
+export const run: Command<DiffOptions> = async (context, _args, options) => {
+  const {stdout, stderr, color, cwd} = context;
+  const fleets = await loadSources(context, options);
+  for (const notice of fleets.flatMap(fleet => fleet.notices)) await writeLine(stderr, notice);
+  const plans = await planLoaded(context.home, fleets, {prune: true});
+  await writeSourceConflicts(context, fleets);
+  await write(stdout, planText(plans, {style: styleFor(color), cwd}));
+  if (!plans.some(differs)) return exitCodes.ok;
+  // kubectl's codes: 1 is an answer here, not a failure.
+  if (options.verb === 'diff') return exitCodes.failed;
+  return options.detailedExitcode ? exitCodes.changes : exitCodes.ok;
+};
+
+/** An apply of the same files would be refused: a person should hear that before. */
+async function writeSourceConflicts({home, stderr}: CommandContext, fleets: readonly LoadedFleet[]): Promise<void> {
+  for (const fleet of fleets) {
+    const record = readFleetRecord(home, fleet);
+    const options = {confirmed: true, takeOver: false, prune: true, appliedAt: '', version: ''};
+    try {
+      nextRecord(record, fleet, options);
+    } catch (error) {
+      if (!(error instanceof ConflictError)) throw error;
+      await writeLine(stderr, `an apply would be refused: ${error.message}`);
+    }
+  }
+}

@@ -1,0 +1,99 @@
+/** `chat` without a message, on a terminal: a conversation that the worker remembers. */
+import {randomUUID} from 'node:crypto';
+import {createInterface, type Interface} from 'node:readline';
+import {exitCodes, TektonError, type ExitCode} from '../api/errors.js';
+import {answerStreaming} from './commands/chat.js';
+import type {CommandContext} from './context.js';
+import {errorText} from './errors.js';
+import type {ChatOptions} from './options.js';
+import {write, writeLine} from './output.js';
+import {styleFor} from './print/style.js';
+import {answerText, askStreaming, reach} from './talk.js';
+import {modelText} from './view.js';
+
+/**
+ * Until the end of the input or `/exit`. Control-C stops an answer that is under way, else ends the conversation.
+ * An error of one answer is printed and the conversation goes on; one of the connection ends it.
+ */
+export async function converse(context: CommandContext, name: string, options: ChatOptions): Promise<ExitCode> {
+  const {stdout, stderr, color} = context;
+  const {view, connection} = await reach(context, name, options);
+  const session = options.session ?? randomUUID();
+  const style = styleFor(color);
+  await writeLine(stderr, style.dim(`${view.name} (${modelText(view)}); Control-D or /exit ends`));
+  const lines = createInterface({input: context.openStdin(), output: stdout, prompt: style.bold(`${view.name}> `)});
+  const answering = interruptible(lines, context.signal);
+  let lost = false;
+  void connection.closed.then(() => {
+    lost = true;
+    lines.close();
+  });
+  try {
+    lines.prompt();
+    for await (const line of lines) {
+      if (line.trim() === '/exit') break;
+      if (line.trim() !== '') {
+        const chat = {content: line, session};
+        try {
+          const answer = await answering.run(signal =>
+            answerStreaming(context, onText => askStreaming(connection, chat, {signal, onText})),
+          );
+          await writeLine(stderr, style.dim(answerText(view, answer)));
+        } catch (error) {
+          if (lost) throw error;
+          if (answering.wasStopped()) await writeLine(stderr, style.dim('stopped'));
+          else if (error instanceof TektonError)
+            await write(stderr, errorText(error, {cwd: context.cwd, debug: false}));
+          else throw error;
+        }
+      }
+      lines.prompt();
+    }
+  } finally {
+    lines.close();
+    connection.close();
+  }
+  if (answering.wasEnded()) return exitCodes.interrupted;
+  if (lost) throw new TektonError(`the connection to ${view.name} is lost`, {hint: `tekton-ai describe ${view.name}`});
+  await writeLine(stdout, '');
+  return exitCodes.ok;
+}
+
+interface Interruptible {
+  run<T>(answer: (signal: AbortSignal) => Promise<T>): Promise<T>;
+  /** The last answer was stopped. */
+  wasStopped(): boolean;
+  /** The conversation was ended from outside. */
+  wasEnded(): boolean;
+}
+
+/** On a terminal readline turns Control-C into an event of its own. */
+function interruptible(lines: Interface, outer: AbortSignal): Interruptible {
+  let current: AbortController | undefined;
+  let stopped = false;
+  let ended = false;
+  const end = () => {
+    ended = true;
+    current?.abort();
+    lines.close();
+  };
+  outer.addEventListener('abort', end, {once: true});
+  lines.on('SIGINT', () => {
+    if (current === undefined) return end();
+    stopped = true;
+    current.abort();
+  });
+  return {
+    wasStopped: () => stopped,
+    wasEnded: () => ended,
+    run: async answer => {
+      stopped = false;
+      current = new AbortController();
+      try {
+        return await answer(current.signal);
+      } finally {
+        current = undefined;
+      }
+    },
+  };
+}

@@ -1,0 +1,44 @@
+/** From `-f` flags to loaded fleets. */
+import {exitCodes, TektonError} from '../api/errors.js';
+import type {LoadedFleet} from '../api/types.js';
+import {shippedExpertise} from '../expertise/catalogue.js';
+import {fleetFileName, findFleetFile} from '../spec/find.js';
+import {loadFleets} from '../spec/load.js';
+import type {CommandContext} from './context.js';
+import type {FileOptions} from './options.js';
+
+/**
+ * The fleets that the files declare, less those that `-n` and `--fleet` leave out. Without files: those of the
+ * nearest tekton-ai.yaml.
+ *
+ * @throws {TektonError} (exit code 4) where there is no file, or nothing in it is meant
+ * @throws {InvalidInputError} with every problem
+ * @throws {SourceUnavailableError}
+ */
+export async function loadSources(context: CommandContext, options: FileOptions): Promise<readonly LoadedFleet[]> {
+  const {cwd, environment} = context;
+  const fleets = await loadFleets({
+    paths: options.files.length > 0 ? options.files : [await nearestFile(cwd)],
+    cwd,
+    environment,
+    readStdin: () => context.openStdin(),
+    shippedExpertise,
+  });
+  const {namespace, fleet: name} = options;
+  const meant = fleets.filter(f => (namespace ?? f.namespace) === f.namespace && (name ?? f.name) === f.name);
+  if (meant.length > 0) return meant;
+  const declared = fleets.map(fleet => `${fleet.namespace}/${fleet.name}`).join(', ');
+  throw new TektonError('none of the fleets in the files is meant', {
+    exitCode: exitCodes.invalidInput,
+    hint: declared === '' ? 'the files declare no fleet' : `the files declare ${declared}`,
+  });
+}
+
+async function nearestFile(cwd: string): Promise<string> {
+  const file = await findFleetFile(cwd);
+  if (file !== undefined) return file;
+  throw new TektonError(`there is no ${fleetFileName} in ${cwd} or a folder above it`, {
+    exitCode: exitCodes.invalidInput,
+    hint: 'create one, or name a file with -f',
+  });
+}

@@ -1,0 +1,93 @@
+/** One chat with a specialist, over its own port as any client would. */
+import {TektonError} from '../api/errors.js';
+import type {FleetRecord} from '../api/types.js';
+import {SpecialistConnection, type OutgoingChat} from '../protocol/client.js';
+import type {ChatReply, StreamEndMetadata} from '../protocol/messages.js';
+import type {CommandContext} from './context.js';
+import {knownSpecialists} from './names.js';
+import {observe} from './observe.js';
+import type {GlobalOptions} from './options.js';
+import {tokenOf} from './secrets.js';
+import {selectOne} from './select.js';
+import {openConnection} from './verify.js';
+import {readyText, whyNotReady, type SpecialistView} from './view.js';
+
+export interface Answer {
+  readonly model: string;
+  readonly outputTokens: number;
+  readonly seconds: number;
+}
+
+/**
+ * A connection to the specialist that `name` means; the caller closes it.
+ *
+ * @throws {TektonError} where it isn't there, or a chat would not be answered: with the reason, and what to do.
+ */
+export async function reach(
+  context: CommandContext,
+  name: string,
+  scope: GlobalOptions,
+): Promise<{readonly view: SpecialistView; readonly connection: SpecialistConnection}> {
+  const {aiId} = await selectOne(knownSpecialists(context.home, scope), name);
+  const {specialists, fleets} = await observe(context, {...scope, aiIds: new Set([aiId])});
+  const view = await selectOne(specialists, aiId);
+  const {host = '127.0.0.1', port, instance} = view.status;
+  if (port === undefined || instance === undefined) throw notRunning(view);
+  // Unknown is worth a try: the specialist itself will say.
+  if (readyText(view) === 'False') throw notReady(view);
+  const token = await tokenFor(view, fleets, context);
+  const target = {host, port, ...(token !== undefined && {token})};
+  return {view, connection: await openConnection(target, context.signal)};
+}
+
+/** The whole answer at once. @throws {RequestFailedError | ConnectionLostError} or the signal's reason */
+export function ask(connection: SpecialistConnection, chat: OutgoingChat, signal: AbortSignal): Promise<ChatReply> {
+  return connection.request({...chat, type: 'chat'}, {signal});
+}
+
+/** The answer as it comes: each piece is handed to `onText` and waited for. @throws as `ask` */
+export async function askStreaming(
+  connection: SpecialistConnection,
+  chat: OutgoingChat,
+  {signal, onText}: {readonly signal: AbortSignal; readonly onText: (text: string) => Promise<void>},
+): Promise<Answer> {
+  const stream = connection.chat(chat, {signal});
+  for await (const {content} of stream) if (content !== '') await onText(content);
+  return fromStream(await stream.end);
+}
+
+export function fromReply({model = '', usage, latency = 0}: ChatReply): Answer {
+  return {model, outputTokens: usage?.output_tokens ?? 0, seconds: latency};
+}
+
+function fromStream({model, total_tokens: outputTokens, total_time: seconds}: StreamEndMetadata): Answer {
+  return {model, outputTokens, seconds};
+}
+
+/** "athena answered with ollama:llama3.3:70b (340 tokens, 2.1 s)" */
+export function answerText({name}: SpecialistView, {model, outputTokens, seconds}: Answer): string {
+  return `${name} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)`;
+}
+
+function notRunning(view: SpecialistView): TektonError {
+  const why = whyNotReady(view);
+  const disabled = why?.reason === 'Disabled';
+  return new TektonError(`${view.name} is not running: ${why?.message ?? 'it has no port'}`, {
+    hint: disabled ? 'enable it in its fleet file' : 'tekton-ai up',
+  });
+}
+
+function notReady(view: SpecialistView): TektonError {
+  const why = whyNotReady(view);
+  const text = why === undefined ? 'for a reason unknown' : `${why.reason}: ${why.message}`;
+  return new TektonError(`${view.name} is not ready: ${text}`, {hint: `tekton-ai describe ${view.name}`});
+}
+
+async function tokenFor(
+  {spec, fleet, namespace}: SpecialistView,
+  fleets: readonly FleetRecord[],
+  {environment}: CommandContext,
+): Promise<string | undefined> {
+  const record = fleets.find(one => one.name === fleet && one.namespace === namespace);
+  return spec === undefined || record === undefined ? undefined : tokenOf({spec}, record, environment);
+}
