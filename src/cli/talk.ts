@@ -1,7 +1,7 @@
 /** One chat with a specialist, over its own port as any client would. */
 import {TektonError} from '../api/errors.js';
 import type {FleetRecord} from '../api/types.js';
-import {SpecialistConnection, type OutgoingChat} from '../protocol/client.js';
+import type {OutgoingChat, SpecialistConnection} from '../protocol/client.js';
 import type {ChatReply, StreamEndMetadata} from '../protocol/messages.js';
 import type {CommandContext} from './context.js';
 import {knownSpecialists} from './names.js';
