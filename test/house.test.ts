@@ -13,12 +13,13 @@ const floors: Readonly<Record<string, number>> = {
   registry: 1,
   expertise: 1,
   providers: 1,
-  runtime: 1,
-  reconciler: 2,
-  worker: 2,
-  cli: 3,
+  // Stands on the registry: launch records and the process table are its memory.
+  runtime: 2,
+  reconciler: 3,
+  worker: 3,
+  cli: 4,
   // The roof: files that stand beside the rooms, main.ts and index.ts.
-  '': 4,
+  '': 5,
 };
 
 /** Every room stands on it, protocol too. */

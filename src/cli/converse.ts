@@ -40,11 +40,9 @@ export async function converse(context: CommandContext, name: string, options: C
           );
           await writeLine(stderr, style.dim(answerText(view, answer)));
         } catch (error) {
-          if (lost) throw error;
-          if (answering.wasStopped()) await writeLine(stderr, style.dim('stopped'));
-          else if (error instanceof TektonError)
-            await write(stderr, errorText(error, {cwd: context.cwd, debug: false}));
-          else throw error;
+          if (lost || !(answering.wasStopped() || error instanceof TektonError)) throw error;
+          const text = errorText(error, {cwd: context.cwd, debug: false});
+          await write(stderr, answering.wasStopped() ? `${style.dim('stopped')}\n` : text);
         }
       }
       lines.prompt();

@@ -1,4 +1,5 @@
 /** From `-f` flags to loaded fleets. */
+import {Readable} from 'node:stream';
 import {exitCodes, TektonError} from '../api/errors.js';
 import type {LoadedFleet} from '../api/types.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
@@ -32,6 +33,12 @@ export async function loadSources(context: CommandContext, options: FileOptions)
     exitCode: exitCodes.invalidInput,
     hint: declared === '' ? 'the files declare no fleet' : `the files declare ${declared}`,
   });
+}
+
+/** Fleets that are declared in `text`, as if it came from standard input. @throws as above */
+export function loadText({cwd, environment}: CommandContext, text: string): Promise<readonly LoadedFleet[]> {
+  const readStdin = () => Readable.from([text]);
+  return loadFleets({paths: ['-'], cwd, environment, readStdin, shippedExpertise});
 }
 
 async function nearestFile(cwd: string): Promise<string> {
