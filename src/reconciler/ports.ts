@@ -6,19 +6,20 @@ import type {
   FleetEvent,
   FleetRecord,
   FleetStatus,
+  Json,
   LoadedFleet,
-  ModelChoice,
   NamedProvider,
   PortRange,
   ResolvedProvider,
   SecretRef,
 } from '../api/types.js';
+import type {AutoChooser} from '../providers/auto.js';
 import type {Provider} from '../providers/provider.js';
 import type {Runtime} from '../runtime/runtime.js';
 
 export interface Clock {
-  /** Wall clock, ms since 1970: for people only. */
-  now(): number;
+  /** Wall clock as ISO 8601: for people only, nothing is computed from it. */
+  iso(): string;
   /** ms, never goes back: for every delay and duration. */
   monotonic(): number;
   /** Calls `run` once after `ms`; the result cancels. */
@@ -51,15 +52,17 @@ export interface RegistryFact {
   readonly aiId: string;
   readonly port: number;
   readonly component: string;
-  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly metadata: Readonly<Record<string, Json>>;
 }
 
 export interface Registry {
   /** One port for each request, in order; many requests are one locked pass. Never throws for what a request gets. */
   allocate(requests: readonly PortRequest[]): Promise<readonly PortAnswer[]>;
   /**
-   * Makes the registry's entries of `fleets` exactly `facts`: adds, corrects, removes. Entries of others stay.
-   * Writes nothing when nothing differs. Resolves with the ai ids that had been changed or lost by someone else.
+   * Makes our entries of `fleets` (`<namespace>/<fleet>`) exactly `facts`, in one commit: adds, corrects, removes.
+   * Entries of others stay. Writes nothing when nothing differs.
+   *
+   * @throws {TektonError} when the registry can't be written; nothing was changed then.
    */
   sync(fleets: readonly string[], facts: readonly RegistryFact[]): Promise<void>;
 }
@@ -69,19 +72,8 @@ export interface Models {
   resolve(provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider>;
   /** The client that checks are made with. */
   client(provider: ResolvedProvider): Promise<Provider>;
-  /** What `auto` comes to for a wanted model now; bounded by about two seconds. */
-  choose(wanted: AutoWish, signal: AbortSignal): Promise<AutoChoice>;
-}
-
-export interface AutoWish {
-  readonly model: string;
-  readonly envFile: string | undefined;
-}
-
-export interface AutoChoice {
-  readonly provider: ResolvedProvider;
-  readonly model: string;
-  readonly choice: ModelChoice;
+  /** Decides what `auto` comes to, for one look at it: all specialists of the look share its questions. */
+  chooser(provider: NamedProvider, envFile: string | undefined): Promise<AutoChooser>;
 }
 
 export interface Secrets {

@@ -1,0 +1,111 @@
+/**
+ * Builds `dist/`: the command line and the library as ES modules that load piece by piece, the worker as CommonJS
+ * (it starts faster) with one file per provider. Start-up time is why anything is bundled at all.
+ *
+ *   node scripts/build.mjs [--types]
+ */
+import {createHash} from 'node:crypto';
+import {chmod, readdir, readFile, rm, writeFile} from 'node:fs/promises';
+import {spawnSync} from 'node:child_process';
+import {join} from 'node:path';
+import {fileURLToPath, pathToFileURL} from 'node:url';
+import {build} from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+process.chdir(root);
+await rm('dist', {recursive: true, force: true});
+
+const common = {
+  bundle: true,
+  platform: 'node',
+  target: 'node20.19',
+  // Native code can't be bundled: it stays a package of its own.
+  external: ['fs-native-extensions'],
+  minifySyntax: true,
+  minifyWhitespace: true,
+  keepNames: false,
+  legalComments: 'none',
+  logLevel: 'warning',
+};
+
+/**
+ * A dynamic import of a CommonJS package gives only `default` once esbuild splits it off. This puts a module in
+ * between that has the names that Node itself would give.
+ */
+const namedImports = {
+  name: 'named-imports',
+  setup({onResolve, onLoad}) {
+    onResolve({filter: /^[^./]/}, ({path, kind, pluginData}) =>
+      kind === 'dynamic-import' && !path.startsWith('node:') && !common.external.includes(path) && pluginData !== 'inner'
+        ? {path, namespace: 'named-imports'}
+        : undefined,
+    );
+    onLoad({filter: /.*/, namespace: 'named-imports'}, async ({path}) => {
+      const all = Object.keys(await import(path));
+      const names = all.filter(name => /^[A-Za-z_$][\w$]*$/.test(name) && name !== 'default');
+      const contents = [
+        `import * as all from ${JSON.stringify(path)};`,
+        all.includes('default') ? `export default all.default;` : '',
+        ...names.map(name => `const ${name}_ = all.${name}; export {${name}_ as ${name}};`),
+      ].join('\n');
+      return {contents, resolveDir: root, pluginData: 'inner'};
+    });
+  },
+};
+
+/** In the worker each provider is a file of its own, loaded when a specialist needs it. */
+const providers = ['ollama', 'anthropic', 'openai', 'scripted'];
+const separateProviders = {
+  name: 'separate-providers',
+  setup({onResolve}) {
+    onResolve({filter: new RegExp(`^(\\.|\\.\\./providers)/(${providers.join('|')})\\.js$`)}, ({path, kind}) =>
+      kind === 'dynamic-import' ? {path: `./${path.split('/').at(-1).replace('.js', '.cjs')}`, external: true} : undefined,
+    );
+  },
+};
+
+await build({
+  ...common,
+  entryPoints: {'tekton-ai': 'src/main.ts', index: 'src/index.ts'},
+  outdir: 'dist',
+  format: 'esm',
+  splitting: true,
+  chunkNames: 'chunks/[name]-[hash]',
+  plugins: [namedImports],
+  banner: {js: `import {createRequire as __createRequire} from 'node:module';const require = __createRequire(import.meta.url);`},
+});
+await build({
+  ...common,
+  entryPoints: {main: 'src/worker/main.ts', ...Object.fromEntries(providers.map(p => [p, `src/providers/${p}.ts`]))},
+  outdir: 'dist/worker',
+  format: 'cjs',
+  outExtension: {'.js': '.cjs'},
+  plugins: [separateProviders],
+});
+await chmod('dist/tekton-ai.js', 0o755);
+await writeFile('dist/worker/hash', await hashOf('dist/worker'));
+await writeSchemas();
+if (process.argv.includes('--types')) declareTypes();
+
+async function hashOf(folder) {
+  const hash = createHash('sha256');
+  for (const file of (await readdir(folder)).sort()) hash.update(file).update(await readFile(join(folder, file)));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** The published schemas are written from the ones that validate. */
+async function writeSchemas() {
+  const outfile = 'dist/schemas.tmp.mjs';
+  await build({...common, entryPoints: ['src/api/schema.ts'], outfile, format: 'esm'});
+  const {schemas} = await import(pathToFileURL(outfile).href);
+  await rm(outfile);
+  for (const [kind, schema] of Object.entries(schemas)) {
+    await writeFile(`specs/${kind.toLowerCase()}.schema.json`, `${JSON.stringify(schema, null, 2)}\n`);
+  }
+}
+
+function declareTypes() {
+  const flags = ['-p', 'tsconfig.json', '--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--rootDir', 'src'];
+  const {status} = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', ...flags], {stdio: 'inherit'});
+  if (status !== 0) process.exit(status ?? 1);
+}

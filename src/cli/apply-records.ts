@@ -1,0 +1,55 @@
+/** Writes what was loaded into the fleet records: from then on it is the desired state. */
+import type {FleetRecord, LoadedFleet} from '../api/types.js';
+import {version} from '../api/version.js';
+import {MassPruneError, nextRecord} from '../reconciler/desired.js';
+import {updateFleet} from '../registry/fleet-records.js';
+import {ensureStateHome} from '../registry/home.js';
+import type {CommandContext} from './context.js';
+import {writeLine} from './output.js';
+
+export interface ApplyFlags {
+  readonly yes: boolean;
+  readonly takeOver: boolean;
+  readonly prune: boolean;
+}
+
+/**
+ * All or nothing per fleet, under its lock; two at once come one after the other. A mass prune is asked about on a
+ * terminal.
+ *
+ * @throws {ConflictError} another source owns a fleet, or a mass prune that nobody agreed to; nothing was written.
+ */
+export async function applyRecords(
+  context: CommandContext,
+  loaded: readonly LoadedFleet[],
+  flags: ApplyFlags,
+): Promise<readonly FleetRecord[]> {
+  for (const warning of await ensureStateHome(context.home)) await writeLine(context.stderr, `warning: ${warning}`);
+  const records: FleetRecord[] = [];
+  for (const fleet of loaded) {
+    const write = (confirmed: boolean): Promise<FleetRecord> =>
+      updateFleet(context.home, fleet, previous => {
+        const appliedAt = new Date().toISOString();
+        return nextRecord(previous, fleet, {...flags, confirmed, appliedAt, version});
+      });
+    try {
+      records.push(await write(flags.yes));
+    } catch (error) {
+      if (!(error instanceof MassPruneError) || !(await agreed(context, error))) throw error;
+      records.push(await write(true));
+    }
+  }
+  return records;
+}
+
+async function agreed(context: CommandContext, error: MassPruneError): Promise<boolean> {
+  if (!context.isTerminal.stdin || !context.isTerminal.stderr) return false;
+  const {createInterface} = await import('node:readline/promises');
+  const terminal = createInterface({input: context.openStdin(), output: context.stderr});
+  try {
+    const answer = await terminal.question(`This apply ${error.message}. Go on? [y/N] `, {signal: context.signal});
+    return /^y(es)?$/i.test(answer.trim());
+  } finally {
+    terminal.close();
+  }
+}

@@ -1,0 +1,87 @@
+/** The controller in the background: found, replaced when it is another build, started. */
+import {closeSync, constants, openSync} from 'node:fs';
+import {join} from 'node:path';
+import type {Options} from 'execa';
+import {TektonError} from '../api/errors.js';
+import {findController} from '../registry/controller-record.js';
+import type {RunningController} from '../registry/controller-record.js';
+import {statePaths} from '../registry/paths.js';
+import {readBuildHash} from '../runtime/process/program.js';
+import {tailOf} from '../runtime/process/logs.js';
+import type {CommandContext} from './context.js';
+import {askController} from './controller-link.js';
+import {writeLine} from './output.js';
+import {mainProgram, programFolder} from './package.js';
+
+/**
+ * The controller of this state folder, started if there is none. One of another build is replaced: its workers live
+ * on and are adopted.
+ *
+ * @throws {TektonError} with the last lines of its log when it doesn't come up
+ */
+export async function ensureController(context: CommandContext): Promise<RunningController> {
+  const running = await findController(context.home);
+  if (running && running.record.build === (await readBuildHash(programFolder()))) return running;
+  if (running) {
+    await writeLine(
+      context.stderr,
+      `replacing the controller of version ${running.record.version}; its workers live on`,
+    );
+    await stopController(context.home);
+  }
+  return start(context);
+}
+
+/** Ends the controller; workers live on. Resolves when it is gone; there being none is fine. */
+export async function stopController(home: string): Promise<void> {
+  const running = await findController(home);
+  if (!running) return;
+  await askController(running.socketPath, 'stop');
+  while (await findController(home)) await new Promise(resolve => setTimeout(resolve, 20));
+}
+
+async function start(context: CommandContext): Promise<RunningController> {
+  const {home} = context;
+  const path = join(statePaths(home).logs, 'controller.log');
+  const log = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const {execa} = await import('execa');
+  try {
+    const options: Options = {
+      cwd: home,
+      env: definedOnly({...context.environment, TEKTON_AI_HOME: home}),
+      extendEnv: false,
+      // It outlives us and our terminal.
+      detached: true,
+      cleanup: false,
+      reject: false,
+      // Descriptors are documented; the types know literal ones only.
+      stdio: ['ignore', log, log, 'pipe'] as Options['stdio'] & object,
+      buffer: false,
+    };
+    const subprocess = execa(process.execPath, [mainProgram(), 'controller'], options);
+    subprocess.unref();
+    await reportOf(subprocess.stdio[3] as NodeJS.ReadableStream | null);
+  } finally {
+    closeSync(log);
+  }
+  const started = await findController(home);
+  if (started) return started;
+  const tail = tailOf(path, 0).join('\n');
+  throw new TektonError(`cannot start the controller:\n${tail}`, {hint: `its log is ${path}`});
+}
+
+function definedOnly(environment: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(environment).flatMap(([name, value]) => (value === undefined ? [] : [[name, value]])),
+  );
+}
+
+/** Its word that it listens, or its end. */
+async function reportOf(pipe: NodeJS.ReadableStream | null): Promise<void> {
+  if (!pipe) return;
+  await new Promise<void>(resolve => {
+    pipe.once('data', () => resolve());
+    pipe.once('close', () => resolve());
+    pipe.once('error', () => resolve());
+  });
+}

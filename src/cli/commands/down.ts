@@ -1,0 +1,47 @@
+import {exitCodes} from '../../api/errors.js';
+import type {FleetRecord} from '../../api/types.js';
+import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
+import {findController} from '../../registry/controller-record.js';
+import {stopController} from '../background.js';
+import type {Command, CommandContext} from '../context.js';
+import {converge} from '../converge.js';
+import {loadSources} from '../load.js';
+import type {DownOptions} from '../options.js';
+import {writeLine} from '../output.js';
+import {reportConvergence} from '../report.js';
+import {qualifiedName} from '../view.js';
+
+/**
+ * Stops every specialist of the fleets, and the controller when nothing is left for it to keep. Forgets nothing but
+ * processes: ports, generations and logs are there at the next `up`.
+ */
+export const run: Command<DownOptions> = async (context, _args, options) => {
+  const records = await chosen(context, options);
+  if (records.length === 0) await writeLine(context.stderr, 'no fleet was applied here: nothing to stop');
+  const stopped: FleetRecord[] = [];
+  for (const record of records) {
+    const next = await updateFleet(context.home, record, before => before && {...before, stopped: true});
+    if (next) stopped.push(next);
+  }
+  const convergence = await converge(context, stopped, {...options, goal: 'ready'});
+  if (context.signal.aborted) return exitCodes.interrupted;
+  const exitCode = await reportConvergence(context, convergence, {...options, goal: 'ready'});
+  for (const record of stopped) await writeLine(context.stdout, `fleet ${qualifiedName(record)} is stopped`);
+  if (readFleetRecords(context.home).every(record => record.stopped) && (await findController(context.home))) {
+    await stopController(context.home);
+    await writeLine(context.stdout, 'the controller has ended');
+  }
+  return exitCode;
+};
+
+/** Those that -f declares, else those that -n and --fleet leave, else all. */
+async function chosen(context: CommandContext, options: DownOptions): Promise<readonly FleetRecord[]> {
+  const {namespace, fleet} = options;
+  const records = readFleetRecords(context.home).filter(
+    record =>
+      (fleet === undefined || record.name === fleet) && (namespace === undefined || record.namespace === namespace),
+  );
+  if (options.files.length === 0) return records;
+  const declared = new Set((await loadSources(context, options)).map(qualifiedName));
+  return records.filter(record => declared.has(qualifiedName(record)));
+}

@@ -1,0 +1,37 @@
+import {exitCodes} from '../../api/errors.js';
+import type {FleetEvent} from '../../api/types.js';
+import {applyRecords} from '../apply-records.js';
+import type {Command, CommandContext} from '../context.js';
+import {lead} from '../lead.js';
+import {liveTable} from '../live-table.js';
+import {loadSources} from '../load.js';
+import type {RunOptions} from '../options.js';
+import {writeLine} from '../output.js';
+import type {Logger} from '../../reconciler/ports.js';
+
+/** The controller in the foreground: a live table on a terminal, one line per event elsewhere. Ctrl-C ends it; workers live on. */
+export const run: Command<RunOptions> = async (context, _args, options) => {
+  const loaded = await loadSources(context, options);
+  for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
+  await applyRecords(context, loaded, {yes: false, takeOver: false, prune: true});
+  const table = context.isTerminal.stdout ? liveTable(context) : undefined;
+  await lead(context, {log: table ? silent : eventLines(context), ...(table && {status: table.show})});
+  await writeLine(context.stderr, 'the controller has ended; the specialists live on. Stop them with: tekton-ai down');
+  return exitCodes.interrupted;
+};
+
+/** Events and warnings as plain lines. */
+function eventLines(context: CommandContext): Logger {
+  const say = (fields: Readonly<Record<string, unknown>>, message: string): void => {
+    const {reason, aiId, message: text} = fields as Partial<FleetEvent>;
+    if (message === 'event') void writeLine(context.stdout, `${aiId} ${reason}: ${text}`);
+    else
+      void writeLine(
+        context.stderr,
+        Object.keys(fields).length === 0 ? message : `${message} ${JSON.stringify(fields)}`,
+      );
+  };
+  return {info: say, warn: say, debug: () => undefined};
+}
+
+const silent: Logger = {info: () => undefined, warn: () => undefined, debug: () => undefined};

@@ -1,0 +1,29 @@
+import {exitCodes} from '../../api/errors.js';
+import {applyRecords} from '../apply-records.js';
+import {ensureController} from '../background.js';
+import type {Command} from '../context.js';
+import {converge} from '../converge.js';
+import {loadSources} from '../load.js';
+import type {UpOptions} from '../options.js';
+import {writeLine} from '../output.js';
+import {progressLines, reportConvergence} from '../report.js';
+import {run as get} from './get.js';
+
+/** Applies, has a controller keep it so in the background, waits until all is Ready, and shows the table. */
+export const run: Command<UpOptions> = async (context, _args, options) => {
+  const loaded = await loadSources(context, options);
+  for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
+  const records = await applyRecords(context, loaded, {yes: options.yes, takeOver: false, prune: true});
+  const controller = await ensureController(context);
+  const goal = 'ready';
+  const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});
+  if (context.signal.aborted) return exitCodes.interrupted;
+  await get(context, [], {output: 'table', watch: false});
+  const exitCode = await reportConvergence(context, convergence, {...options, goal});
+  const {pid} = controller.record.identity;
+  await writeLine(
+    context.stderr,
+    `controller ${pid} keeps it so: edit the file and it converges; stop all with: tekton-ai down`,
+  );
+  return exitCode;
+};

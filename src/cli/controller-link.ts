@@ -1,0 +1,124 @@
+/**
+ * The controller's own socket: newline JSON, for the owner alone. `load` makes it read the fleet records again,
+ * `watch` streams fleet statuses, `stop` ends it (workers live on).
+ */
+import {chmodSync, rmSync} from 'node:fs';
+import {createServer} from 'node:net';
+import type {Socket} from 'node:net';
+import type {FleetStatus} from '../api/types.js';
+import {TektonError} from '../api/errors.js';
+import {encode, LineDecoder} from '../protocol/codec.js';
+import type {Controller} from '../reconciler/controller.js';
+import {connectUnix} from '../runtime/connect.js';
+
+type Request = {readonly type: 'load' | 'watch' | 'stop'};
+type Reply =
+  | {readonly type: 'ok'}
+  | {readonly type: 'error'; readonly error: string}
+  | {readonly type: 'status'; readonly status: FleetStatus};
+
+/** The status of 5,000 specialists is a long line. */
+const statusLimitBytes = 64 * 1024 * 1024;
+
+export interface ControllerServer {
+  /** Takes no more requests and hangs up on everybody. */
+  close(): void;
+}
+
+/** Listens at `path`. Only the holder of the leader lock does: a socket that stands there is a dead one's. */
+export async function serveController(
+  path: string,
+  controller: Controller,
+  stop: () => void,
+): Promise<ControllerServer> {
+  rmSync(path, {force: true});
+  const sockets = new Set<Socket>();
+  const server = createServer(socket => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
+    serve(socket, controller, stop);
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return {
+    close: () => {
+      server.close();
+      for (const socket of sockets) socket.end();
+    },
+  };
+}
+
+function serve(socket: Socket, controller: Controller, stop: () => void): void {
+  const decoder = new LineDecoder();
+  const say = (reply: Reply): void => void socket.write(encode(reply));
+  let unsubscribe: (() => void) | undefined;
+  socket.on('error', () => undefined); // a client that went away
+  socket.on('close', () => unsubscribe?.());
+  socket.on('data', chunk => {
+    for (const item of decoder.push(chunk)) {
+      const request = item.type === 'message' ? parseRequest(item.value) : undefined;
+      switch (request?.type) {
+        case 'load':
+          controller.loadRecords().then(
+            () => say({type: 'ok'}),
+            (error: unknown) => say({type: 'error', error: String(error)}),
+          );
+          break;
+        case 'watch':
+          unsubscribe ??= controller.subscribe(status => say({type: 'status', status}));
+          break;
+        case 'stop':
+          say({type: 'ok'});
+          stop();
+          break;
+        case undefined:
+          say({type: 'error', error: 'unknown request'});
+          break;
+      }
+    }
+  });
+}
+
+/** Asks and waits for the answer. @throws {TektonError} when the controller is gone or refuses. */
+export async function askController(path: string, type: 'load' | 'stop'): Promise<void> {
+  for await (const reply of converse(path, {type}, undefined)) {
+    if (reply.type === 'ok') return;
+    if (reply.type === 'error') throw new TektonError(`the controller refused to ${type}: ${reply.error}`);
+  }
+  throw new TektonError(`the controller ended before it answered to ${type}`);
+}
+
+/** Every status of every fleet, now and at each change, until `signal` aborts or the controller is gone. */
+export async function* watchController(path: string, signal: AbortSignal): AsyncGenerator<FleetStatus> {
+  for await (const reply of converse(path, {type: 'watch'}, signal)) if (reply.type === 'status') yield reply.status;
+}
+
+async function* converse(path: string, request: Request, signal: AbortSignal | undefined): AsyncGenerator<Reply> {
+  const stream = await connectUnix(path, {timeoutMs: 2000, ...(signal && {signal})});
+  const end = (): void => void stream.destroy();
+  signal?.addEventListener('abort', end, {once: true});
+  try {
+    stream.write(encode(request));
+    const decoder = new LineDecoder(statusLimitBytes);
+    for await (const chunk of stream) {
+      for (const item of decoder.push(chunk as Uint8Array)) {
+        // Written by our own controller behind a socket of mode 0600.
+        if (item.type === 'message') yield item.value as Reply;
+      }
+    }
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+  } finally {
+    signal?.removeEventListener('abort', end);
+    stream.destroy();
+  }
+}
+
+function parseRequest(value: unknown): Request | undefined {
+  if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
+  const {type} = value;
+  return type === 'load' || type === 'watch' || type === 'stop' ? {type} : undefined;
+}

@@ -1,0 +1,103 @@
+/** Being the controller of a state folder: the leader lock, the loop, the socket, until somebody says stop. */
+import {rmSync} from 'node:fs';
+import {ConflictError, LockBusyError} from '../api/errors.js';
+import {formatVersion} from '../api/types.js';
+import type {FleetStatus} from '../api/types.js';
+import {version} from '../api/version.js';
+import {Controller} from '../reconciler/controller.js';
+import type {Logger} from '../reconciler/ports.js';
+import {
+  controllerSocketPath,
+  findController,
+  removeControllerRecord,
+  writeControllerRecord,
+} from '../registry/controller-record.js';
+import {ensureStateHome} from '../registry/home.js';
+import {holdLock} from '../registry/locks.js';
+import type {HeldLock} from '../registry/locks.js';
+import {identify} from '../registry/processes.js';
+import {readBuildHash} from '../runtime/process/program.js';
+import type {CommandContext} from './context.js';
+import {serveController} from './controller-link.js';
+import {parallel} from './converge.js';
+import {programFolder} from './package.js';
+import {wire} from './wire.js';
+
+export interface LeadOptions {
+  readonly log: Logger;
+  /** Called once the socket listens. */
+  readonly listening?: () => void;
+  readonly status?: (status: FleetStatus) => void;
+}
+
+/** A one-shot apply holds the lock for as long as it converges: that is waited for. */
+const leaderTimeoutMs = 60_000;
+
+/**
+ * Runs the loop until `context.signal` aborts or a `stop` comes in; the workers live on.
+ *
+ * @throws {ConflictError} there is a controller already
+ */
+export async function lead(context: CommandContext, options: LeadOptions): Promise<void> {
+  const {home, environment} = context;
+  for (const warning of await ensureStateHome(home)) options.log.warn({}, warning);
+  const lock = await becomeLeader(home, context.signal);
+  const socketPath = controllerSocketPath(home);
+  try {
+    const controller = new Controller({
+      ports: wire({home, environment, log: options.log}),
+      version,
+      follow: true,
+      parallel,
+    });
+    await controller.start();
+    const stopped = stopRequest(context.signal);
+    const server = await serveController(socketPath, controller, stopped.stop);
+    await writeRecord(home, socketPath);
+    const unsubscribe = options.status && controller.subscribe(options.status);
+    options.log.info({version, home}, 'controller is running');
+    options.listening?.();
+    await stopped.asked;
+    unsubscribe?.();
+    options.log.info({}, 'controller stops; workers live on');
+    server.close();
+    await controller.close();
+  } finally {
+    await removeControllerRecord(home);
+    rmSync(socketPath, {force: true});
+    await lock.release();
+  }
+}
+
+function stopRequest(signal: AbortSignal): {readonly asked: Promise<void>; readonly stop: () => void} {
+  let stop: () => void = () => undefined;
+  const asked = new Promise<void>(resolve => (stop = resolve));
+  if (signal.aborted) stop();
+  signal.addEventListener('abort', stop, {once: true});
+  return {asked, stop};
+}
+
+async function becomeLeader(home: string, signal: AbortSignal): Promise<HeldLock> {
+  const running = await findController(home);
+  if (running) throw alreadyRuns(home, running.record.identity.pid);
+  try {
+    return await holdLock(home, 'leader', {timeoutMs: leaderTimeoutMs, signal});
+  } catch (error) {
+    const winner = error instanceof LockBusyError ? await findController(home) : undefined;
+    throw winner ? alreadyRuns(home, winner.record.identity.pid) : error;
+  }
+}
+
+function alreadyRuns(home: string, pid: number): ConflictError {
+  return new ConflictError(`cannot run a controller for ${home}: pid ${pid} is one`, {
+    hint: '`tekton-ai apply` hands changes to it; `tekton-ai down` stops it',
+  });
+}
+
+async function writeRecord(home: string, socketPath: string): Promise<void> {
+  const identity = await identify(process.pid);
+  if (!identity) throw new Error('internal error: cannot find this process in the process table');
+  const build = await readBuildHash(programFolder());
+  const startedAt = new Date().toISOString();
+  await writeControllerRecord(home, {formatVersion, identity, version, build, startedAt, socketPath});
+}

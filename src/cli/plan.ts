@@ -1,0 +1,54 @@
+/** The plan that `diff` prints and `apply` carries out, from what is recorded and what the process table shows. */
+import type {FleetRecord, LoadedFleet} from '../api/types.js';
+import {planFleet} from '../reconciler/plan.js';
+import type {Claims} from '../reconciler/plan.js';
+import type {Observed, Plan} from '../reconciler/types.js';
+import {readFleetRecords} from '../registry/fleet-records.js';
+import {readLaunchRecords} from '../registry/launch-records.js';
+import type {LaunchRecord} from '../registry/launch-records.js';
+import {isSame} from '../registry/processes.js';
+
+/** Reads only: takes no lock and no worker in hand. @throws {TektonError} when a record can't be read. */
+export async function planLoaded(
+  home: string,
+  loaded: readonly LoadedFleet[],
+  {prune}: {readonly prune: boolean},
+): Promise<readonly Plan[]> {
+  const records = readFleetRecords(home);
+  const observed = await Promise.all(readLaunchRecords(home).records.map(observe));
+  return loaded.map(fleet => {
+    const recorded = records.find(r => idOf(r) === idOf(fleet))?.specialists ?? [];
+    const plan = planFleet({
+      namespace: fleet.namespace,
+      fleet: fleet.name,
+      desired: fleet.specialists,
+      enabled: fleet.enabled,
+      observed,
+      recorded: recorded.map(d => d.aiId),
+      claims: claimsOfOthers(records, fleet),
+      prune,
+    });
+    return fleet.allowMassPrune ? {...plan, massPrune: false} : plan;
+  });
+}
+
+/** Of two fleets that declare the same, the first in the order of names keeps it, as in the controller. */
+function claimsOfOthers(records: readonly FleetRecord[], fleet: LoadedFleet): Claims {
+  const first = records.filter(record => !record.stopped && idOf(record) < idOf(fleet)).flatMap(r => r.specialists);
+  return {
+    aiIds: new Map(first.map(desired => [desired.aiId, `${desired.namespace}/${desired.fleet}`])),
+    ports: new Map(first.flatMap(({spec, aiId}) => (spec.port === undefined ? [] : [[spec.port, aiId] as const]))),
+  };
+}
+
+function idOf({namespace, name}: {readonly namespace: string; readonly name: string}): string {
+  return `${namespace}/${name}`;
+}
+
+async function observe(record: LaunchRecord): Promise<Observed> {
+  const {aiId, name, namespace, fleet, component, host, port, declared, specHash, generation, uid, startedAt} = record;
+  const who = {aiId, name, namespace, fleet, component, host, port, declared, specHash, generation};
+  const {identity} = record;
+  if (!identity || !(await isSame(identity))) return {...who, state: 'exited'};
+  return {...who, state: 'running', instance: {uid, identity, startedAt}};
+}

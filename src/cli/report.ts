@@ -1,0 +1,43 @@
+/** Progress of a convergence on stderr, and what is to be said at its end. */
+import {isTrue} from '../api/conditions.js';
+import {exitCodes} from '../api/errors.js';
+import type {ExitCode} from '../api/errors.js';
+import type {FleetStatus} from '../api/types.js';
+import type {CommandContext} from './context.js';
+import type {Convergence, Goal} from './converge.js';
+import {writeLine} from './output.js';
+
+/** One line per specialist and turn, as it comes; plain on a terminal and elsewhere. */
+export function progressLines(context: CommandContext): (status: FleetStatus) => void {
+  const said = new Map<string, string>();
+  return status => {
+    for (const {aiId, name, status: own} of status.specialists) {
+      const model = own.model ? ` ${own.model.provider}:${own.model.model}` : '';
+      const line = isTrue(own.conditions, 'Ready') ? `Ready on port ${own.port ?? '?'}${model}` : own.phase;
+      if (said.get(aiId) === line) continue;
+      said.set(aiId, line);
+      if (quiet.has(own.phase)) continue;
+      void writeLine(context.stderr, `${name}: ${line}`);
+    }
+  };
+}
+
+/** Turns that every start goes through, and that nobody waits for. */
+const quiet = new Set(['Pending', 'Starting', 'NotReady']);
+
+/** Says who is not where it should be, and why. */
+export async function reportConvergence(
+  context: CommandContext,
+  {result, unmet}: Convergence,
+  {goal, timeoutMs}: {readonly goal: Goal; readonly timeoutMs: number},
+): Promise<ExitCode> {
+  if (result === 'done') return exitCodes.ok;
+  const state = goal === 'ready' ? 'Ready' : 'running';
+  const head =
+    result === 'stuck' ? `not ${state}, and waiting won't help:` : `not ${state} within ${timeoutMs / 1000} s:`;
+  await writeLine(context.stderr, head);
+  for (const {specialist, why} of unmet)
+    await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);
+  if (unmet.length === 0) await writeLine(context.stderr, '  the controller has not come to it yet');
+  return exitCodes.notReady;
+}

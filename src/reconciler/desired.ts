@@ -1,0 +1,80 @@
+/** What an apply makes of the fleet record: generations, ownership, the mass-prune guard. Pure. */
+import {ConflictError} from '../api/errors.js';
+import {formatVersion} from '../api/types.js';
+import type {Desired, FleetRecord, LoadedFleet, Source} from '../api/types.js';
+import {isMassPrune} from './plan.js';
+
+export interface ApplyOptions {
+  /** A person or `--yes` agreed to prune more than half. */
+  readonly confirmed: boolean;
+  readonly takeOver: boolean;
+  /** false: what is no longer declared stays, and stays in the record. */
+  readonly prune: boolean;
+  /** ISO 8601. */
+  readonly appliedAt: string;
+  readonly version: string;
+}
+
+/**
+ * The record after applying `loaded` on `previous`. A specialist's generation goes up by one exactly when what is
+ * declared of it changed; a name that returns counts on from where it was.
+ *
+ * @throws {ConflictError} another source owns the fleet, or a mass prune that nobody confirmed.
+ */
+export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFleet, options: ApplyOptions): FleetRecord {
+  if (previous && !sameSource(previous.source, loaded.source) && !options.takeOver) {
+    throw new ConflictError(
+      `cannot apply fleet ${loaded.namespace}/${loaded.name} from ${describeSource(loaded.source)}: ` +
+        `it is declared by ${describeSource(previous.source)}`,
+      {hint: 'apply from there, or make this the new source with --take-over'},
+    );
+  }
+  const before = previous?.specialists ?? [];
+  const declared = new Set(loaded.specialists.map(d => d.aiId));
+  const removed = before.filter(d => !declared.has(d.aiId));
+  if (options.prune && !options.confirmed && !loaded.allowMassPrune && isMassPrune(before.length, removed.length)) {
+    throw new MassPruneError(
+      removed.map(d => d.name),
+      before.length,
+    );
+  }
+  const specialists = [...loaded.specialists, ...(options.prune ? [] : removed)].map(d => withGeneration(d, previous));
+  const generations = {...previous?.generations};
+  for (const d of specialists) generations[d.aiId] = d.generation;
+  return {
+    ...loaded,
+    specialists,
+    generations,
+    formatVersion,
+    appliedAt: options.appliedAt,
+    version: options.version,
+    stopped: false,
+  };
+}
+
+/** Nothing was changed; `--yes` or a person's word lets it through. */
+export class MassPruneError extends ConflictError {
+  override readonly name = 'MassPruneError';
+
+  constructor(removed: readonly string[], before: number) {
+    super(`would prune ${removed.length} of ${before} specialists (${removed.join(', ')}); nothing was changed`, {
+      hint: 'if that is meant, confirm with `tekton-ai apply --yes`, or set spec.allowMassPrune: true',
+    });
+  }
+}
+
+export function describeSource(source: Source): string {
+  return source.type === 'stdin' ? 'standard input' : source.paths.join(', ');
+}
+
+function sameSource(a: Source, b: Source): boolean {
+  if (a.type === 'stdin' || b.type === 'stdin') return a.type === b.type;
+  return a.paths.length === b.paths.length && [...a.paths].sort().every((path, i) => path === [...b.paths].sort()[i]);
+}
+
+function withGeneration(desired: Desired, previous: FleetRecord | undefined): Desired {
+  const old = previous?.specialists.find(d => d.aiId === desired.aiId);
+  const last = previous?.generations[desired.aiId] ?? 0;
+  const same = old?.specHash === desired.specHash && old.spec.enabled === desired.spec.enabled;
+  return {...desired, generation: same ? old.generation : last + 1};
+}

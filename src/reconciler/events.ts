@@ -1,0 +1,48 @@
+/** Things that happened, in order, written in batches. */
+import {describeError} from '../api/errors.js';
+import type {FleetEvent} from '../api/types.js';
+import type {FleetKey, Ports} from './ports.js';
+
+export interface NewEvent {
+  readonly type: FleetEvent['type'];
+  readonly reason: string;
+  readonly message: string;
+  readonly key: FleetKey;
+  readonly aiId?: string;
+}
+
+export class EventLog {
+  readonly #ports: Pick<Ports, 'clock' | 'store' | 'log'>;
+  #pending: FleetEvent[] = [];
+  #writing: Promise<void> = Promise.resolve();
+
+  constructor(ports: Pick<Ports, 'clock' | 'store' | 'log'>) {
+    this.#ports = ports;
+  }
+
+  add({type, reason, message, key, aiId}: NewEvent): void {
+    const {namespace, fleet} = key;
+    this.#pending.push({at: this.#ports.clock.iso(), type, reason, namespace, fleet, ...(aiId && {aiId}), message});
+    this.#ports.log[type === 'Normal' ? 'info' : 'warn'](
+      {reason, aiId: aiId ?? `${namespace}/${fleet}`, message},
+      'event',
+    );
+    if (this.#pending.length === 1) this.#writing = this.#writing.then(() => this.#write());
+  }
+
+  /** Resolves when everything said so far is written, or could not be. */
+  settle(): Promise<void> {
+    return this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    const events = this.#pending;
+    this.#pending = [];
+    try {
+      await this.#ports.store.appendEvents(events);
+    } catch (error) {
+      // An audit line that can't be written must not stop the healing that it tells of.
+      this.#ports.log.warn({error: describeError(error)}, 'cannot write events');
+    }
+  }
+}

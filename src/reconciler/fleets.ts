@@ -1,0 +1,201 @@
+/** The declared side of the controller: fleet records, and the sources that they follow. */
+import {describeError, InvalidInputError, SourceUnavailableError} from '../api/errors.js';
+import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
+import {MassPruneError, nextRecord} from './desired.js';
+import type {FleetKey, Ports, Watch} from './ports.js';
+
+export interface Fleet {
+  readonly key: FleetKey;
+  record: FleetRecord;
+  sourceError: FleetStatus['sourceError'];
+  watch: Watch | undefined;
+}
+
+export interface FleetsOptions {
+  readonly ports: Ports;
+  readonly version: string;
+  /** Follow the sources. false: only what was applied counts (a one-shot apply). */
+  readonly follow: boolean;
+  /** Only this fleet is looked at; absent: all of the state folder. */
+  readonly only?: FleetKey;
+  /** The record is another one than before, or its source's state is. */
+  readonly changed: (fleet: Fleet) => void;
+  readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: string, message: string) => void;
+}
+
+/** A watch prunes only what was missing at two readings this far apart, ms: a half-written file can be valid. */
+const secondReadingMs = 1000;
+
+export class Fleets {
+  readonly all = new Map<string, Fleet>();
+  readonly #options: FleetsOptions;
+  readonly #reloading = new Map<string, Promise<void>>();
+  readonly #cancels = new Set<() => void>();
+  #closed = false;
+
+  constructor(options: FleetsOptions) {
+    this.#options = options;
+  }
+
+  /** @throws {TektonError} when a record can't be read; then nothing was changed here. */
+  async load(): Promise<void> {
+    for (const record of await this.#options.ports.store.readFleets()) {
+      const {only} = this.#options;
+      if (!only || (only.fleet === record.name && only.namespace === record.namespace)) await this.#adopt(record);
+    }
+  }
+
+  /** Goes through the sources once: they may have changed while nobody watched. */
+  async reloadAll(): Promise<void> {
+    if (this.#options.follow) await Promise.all([...this.all.keys()].map(id => this.reload(id)));
+  }
+
+  /** Reads a fleet's source again and applies it; one reading at a time, errors end up on the fleet's status. */
+  reload(id: string): Promise<void> {
+    const running = this.#reloading.get(id) ?? Promise.resolve();
+    const next = running
+      .then(() => this.#reloadOnce(id))
+      .finally(() => {
+        if (this.#reloading.get(id) === next) this.#reloading.delete(id);
+      });
+    this.#reloading.set(id, next);
+    return next;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const cancel of this.#cancels) cancel();
+    await Promise.all([...this.all.values()].map(fleet => fleet.watch?.close()));
+    await Promise.all(this.#reloading.values());
+  }
+
+  async #adopt(record: FleetRecord): Promise<void> {
+    const key = {namespace: record.namespace, fleet: record.name};
+    const known = this.all.get(fleetId(key));
+    if (known) {
+      if (known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped)
+        known.sourceError = undefined;
+      known.record = record;
+      known.watch?.update(record);
+      this.#options.changed(known);
+      return;
+    }
+    const fleet: Fleet = {key, record, sourceError: undefined, watch: undefined};
+    this.all.set(fleetId(key), fleet);
+    if (this.#options.follow && record.source.type === 'files') {
+      fleet.watch = await this.#options.ports.sources.watch(record, () => {
+        if (!fleet.record.stopped) void this.reload(fleetId(key));
+      });
+    }
+    this.#options.changed(fleet);
+  }
+
+  async #reloadOnce(id: string): Promise<void> {
+    const fleet = this.all.get(id);
+    if (!fleet || this.#closed || fleet.record.stopped || fleet.record.source.type !== 'files') return;
+    try {
+      const loaded = await this.#readTwiceIfShorter(fleet);
+      if (!loaded || this.#closed) return;
+      await this.#apply(fleet, loaded);
+      if (fleet.sourceError) this.#options.event(fleet, 'Normal', 'SourceRecovered', 'the source is valid again');
+      this.#setError(fleet, undefined);
+    } catch (error) {
+      this.#fail(fleet, error);
+    }
+  }
+
+  async #apply(fleet: Fleet, loaded: LoadedFleet): Promise<void> {
+    const {ports, version} = this.#options;
+    let changed = false;
+    const record = await ports.store.updateFleet(fleet.key, previous => {
+      if (!previous || previous.stopped) return previous;
+      const appliedAt = isoNow(ports);
+      const next = nextRecord(previous, loaded, {confirmed: false, takeOver: false, prune: true, appliedAt, version});
+      changed = !sameContent(previous, next);
+      return changed ? next : previous;
+    });
+    if (!record) return;
+    fleet.record = record;
+    fleet.watch?.update(record);
+    if (!changed) return;
+    this.#options.event(fleet, 'Normal', 'SourceApplied', 'took over a changed source');
+    this.#options.changed(fleet);
+  }
+
+  async #readTwiceIfShorter(fleet: Fleet): Promise<LoadedFleet | undefined> {
+    const {sources} = this.#options.ports;
+    const first = await sources.reload(fleet.record);
+    if (missing(fleet.record, first).length === 0) return first;
+    await this.#pause(secondReadingMs);
+    if (this.#closed) return undefined;
+    const second = await sources.reload(fleet.record);
+    const same = missing(fleet.record, first).join() === missing(fleet.record, second).join();
+    if (same) return second;
+    void this.reload(fleetId(fleet.key));
+    return undefined;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise(resolve => {
+      const cancel = this.#options.ports.clock.after(ms, () => {
+        this.#cancels.delete(stop);
+        resolve();
+      });
+      const stop = (): void => {
+        cancel();
+        resolve();
+      };
+      this.#cancels.add(stop);
+    });
+  }
+
+  #fail(fleet: Fleet, error: unknown): void {
+    const reason = reasonOf(error);
+    if (!reason) {
+      this.#options.ports.log.warn(
+        {fleet: fleetId(fleet.key), error: describeError(error)},
+        'cannot take over the source',
+      );
+    }
+    this.#setError(fleet, {reason: reason ?? 'SourceUnavailable', message: problemText(error)});
+  }
+
+  #setError(
+    fleet: Fleet,
+    error: {reason: NonNullable<Fleet['sourceError']>['reason']; message: string} | undefined,
+  ): void {
+    if (fleet.sourceError?.message === error?.message) return;
+    fleet.sourceError = error && {...error, at: isoNow(this.#options.ports)};
+    if (error) this.#options.event(fleet, 'Warning', error.reason, error.message);
+    this.#options.changed(fleet);
+  }
+}
+
+export function fleetId(key: FleetKey): string {
+  return `${key.namespace}/${key.fleet}`;
+}
+
+function missing(record: FleetRecord, loaded: LoadedFleet): readonly string[] {
+  const declared = new Set(loaded.specialists.map(d => d.aiId));
+  return record.specialists.filter(d => !declared.has(d.aiId)).map(d => d.aiId);
+}
+
+function sameContent(a: FleetRecord, b: FleetRecord): boolean {
+  return JSON.stringify({...a, appliedAt: ''}) === JSON.stringify({...b, appliedAt: ''});
+}
+
+function reasonOf(error: unknown): NonNullable<Fleet['sourceError']>['reason'] | undefined {
+  if (error instanceof InvalidInputError) return 'SourceInvalid';
+  if (error instanceof MassPruneError) return 'MassPruneHeld';
+  if (error instanceof SourceUnavailableError) return 'SourceUnavailable';
+  return undefined;
+}
+
+function problemText(error: unknown): string {
+  if (!(error instanceof InvalidInputError)) return describeError(error);
+  return error.problems.map(p => `${p.file}:${p.line}:${p.column}: ${p.message}`).join('; ');
+}
+
+function isoNow(ports: Ports): string {
+  return ports.clock.iso();
+}

@@ -1,0 +1,170 @@
+/** From a declaration to a listening worker: secrets, a port, the process; again with another port where it was taken. */
+import {formatVersion} from '../api/types.js';
+import type {Reason} from '../api/conditions.js';
+import type {Desired, FleetRecord, LastExit} from '../api/types.js';
+import type {WorkerConfig} from '../protocol/control.js';
+import type {Worker} from '../runtime/runtime.js';
+import type {ModelMonitor, Target} from './models.js';
+import type {PortAnswer, PortRequest, Ports} from './ports.js';
+
+export type LaunchResult =
+  | {readonly type: 'listening'; readonly worker: Worker}
+  /** Launching would be of no use now; looked at again after `retryAfterMs`, or when the declaration changes. */
+  | {readonly type: 'blocked'; readonly reason: Reason; readonly message: string; readonly retryAfterMs: number}
+  | {readonly type: 'failed'; readonly message: string; readonly exit: LastExit | undefined};
+
+const portAttempts = 5;
+const retryBlockedMs = 10_000;
+
+type Blocked = Extract<LaunchResult, {type: 'blocked'}>;
+
+export class Launcher {
+  readonly #ports: Ports;
+  readonly #models: ModelMonitor;
+  readonly #allocator: BatchedAllocator;
+  /** Key of the provider that a worker was told last, by ai id: in memory only. */
+  readonly #told = new Map<string, string | undefined>();
+
+  constructor(ports: Ports, models: ModelMonitor) {
+    this.#ports = ports;
+    this.#models = models;
+    this.#allocator = new BatchedAllocator(ports);
+  }
+
+  /** @param lastPort taken again if it is free, so that a specialist keeps its port across restarts. */
+  async launch(desired: Desired, record: FleetRecord, lastPort: number | undefined): Promise<LaunchResult> {
+    const env = await this.#environment(desired, record);
+    if ('type' in env) return env;
+    const token = await this.#authToken(desired, record);
+    if (typeof token === 'object') return token;
+    const config = await this.config(desired, record, token);
+    const avoid: number[] = [];
+    for (let attempt = 0; attempt < portAttempts; attempt++) {
+      const uid = this.#ports.newUid();
+      const answer = await this.#allocator.allocate({
+        aiId: desired.aiId,
+        uid,
+        host: desired.spec.host,
+        range: record.ports,
+        avoid: [...avoid],
+        ...(lastPort !== undefined && inRange(lastPort, record) && {preferred: lastPort}),
+        ...(desired.spec.port !== undefined && {pinned: desired.spec.port}),
+      });
+      if (!answer.ok) return blocked(answer.reason, answer.message);
+      const startupMs = desired.spec.probes.startupSeconds * 1000;
+      const outcome = await this.#ports.runtime.launch({uid, port: answer.port, config, env: env.values, startupMs});
+      if (outcome.type === 'listening') return outcome;
+      if (outcome.reason !== 'PortTaken') return {type: 'failed', message: outcome.message, exit: outcome.exit};
+      if (desired.spec.port !== undefined) return blocked('PortTaken', outcome.message);
+      avoid.push(answer.port);
+    }
+    return {
+      type: 'failed',
+      message: `ports ${avoid.join(', ')} were taken by other programs one after the other`,
+      exit: undefined,
+    };
+  }
+
+  /** What the worker is told now. */
+  async config(desired: Desired, record: FleetRecord, token?: string): Promise<WorkerConfig> {
+    const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
+    const target = await this.#models.target(aiId);
+    this.#told.set(aiId, keyOf(target));
+    const authToken = token ?? (await this.#authToken(desired, record));
+    return {
+      formatVersion,
+      aiId,
+      name,
+      component: spec.component,
+      namespace,
+      fleet,
+      generation,
+      specHash,
+      declared,
+      host: spec.host,
+      provider: target.provider,
+      model: target.model,
+      choice: target.choice,
+      parameters: spec.parameters,
+      expertise: spec.expertise,
+      concurrency: spec.concurrency,
+      sessions: spec.sessions,
+      ...(typeof authToken === 'string' && {authToken}),
+      graceMs: spec.terminationGracePeriodSeconds * 1000,
+    };
+  }
+
+  /** Whether the worker was told another key than the provider has now, or (adopted) we don't know what it was told. */
+  secretsDiffer(aiId: string, target: Target): boolean {
+    const now = keyOf(target);
+    return this.secretsUnknown(aiId) ? now !== undefined : this.#told.get(aiId) !== now;
+  }
+
+  secretsUnknown(aiId: string): boolean {
+    return !this.#told.has(aiId);
+  }
+
+  async #environment(desired: Desired, record: FleetRecord): Promise<{values: Record<string, string>} | Blocked> {
+    const values: Record<string, string> = {};
+    for (const [name, value] of Object.entries(desired.spec.env)) {
+      if (typeof value === 'string') {
+        values[name] = value;
+        continue;
+      }
+      const secret = await this.#ports.secrets.resolve(value, record.envFile);
+      if ('missing' in secret) return blocked('SecretMissing', `env ${name}: ${secret.missing}`);
+      values[name] = secret.value;
+    }
+    return {values};
+  }
+
+  async #authToken(desired: Desired, record: FleetRecord): Promise<string | undefined | Blocked> {
+    const {auth} = desired.spec;
+    if (!auth) return undefined;
+    const secret = await this.#ports.secrets.resolve(auth.token, record.envFile);
+    return 'missing' in secret ? blocked('SecretMissing', `auth.token: ${secret.missing}`) : secret.value;
+  }
+}
+
+/** Allocates for all who ask while an allocation runs in one locked pass: 100 launches are not 100 rewrites. */
+class BatchedAllocator {
+  readonly #ports: Pick<Ports, 'registry'>;
+  #waiting: {request: PortRequest; done: (answer: PortAnswer) => void}[] = [];
+  #running = false;
+
+  constructor(ports: Pick<Ports, 'registry'>) {
+    this.#ports = ports;
+  }
+
+  allocate(request: PortRequest): Promise<PortAnswer> {
+    return new Promise(done => {
+      this.#waiting.push({request, done});
+      if (!this.#running) void this.#run();
+    });
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true;
+    await Promise.resolve(); // requests of the same turn share a pass
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0);
+      const answers = await this.#ports.registry.allocate(batch.map(b => b.request));
+      batch.forEach(({done}, i) => done(answers[i] ?? lost));
+    }
+    this.#running = false;
+  }
+}
+
+const lost: PortAnswer = {ok: false, reason: 'RegistryUnavailable', message: 'internal error: a port request was lost'};
+
+function blocked(reason: Reason, message: string): Blocked {
+  return {type: 'blocked', reason, message, retryAfterMs: retryBlockedMs};
+}
+
+function inRange(port: number, {ports}: FleetRecord): boolean {
+  return port >= ports.from && port <= ports.to;
+}
+
+function keyOf(target: Target): string | undefined {
+  return target.provider.apiKey ?? target.provider.missingSecret;
+}

@@ -1,0 +1,256 @@
+/**
+ * Which model answers for a specialist, and whether it would now. Asked once per provider, however many specialists
+ * stand behind it, at the pace of their probes.
+ */
+import type {Desired, ModelCheck, ModelChoice, NamedProvider, ResolvedProvider} from '../api/types.js';
+import type {Provider} from '../providers/provider.js';
+import type {Clock, Logger, Models} from './ports.js';
+
+/** What a specialist is to run with. Holds secrets: never goes to disk. */
+export interface Target {
+  readonly provider: ResolvedProvider;
+  readonly model: string;
+  readonly choice: ModelChoice;
+}
+
+export interface ModelMonitorOptions {
+  readonly clock: Clock;
+  readonly models: Models;
+  readonly log: Logger;
+  /** The check or the target of this specialist is another than before. */
+  readonly changed: (aiId: string) => void;
+}
+
+/** A hosted service is not asked more often than this while it answers, ms. */
+const hostedPeriodMs = 60_000;
+const checkTimeoutMs = 10_000;
+/** `auto` leaves a provider that it chose only after this many looks without it. */
+const leaveAfter = 3;
+
+interface Wish {
+  readonly model: string;
+  /** Somebody asked for the model; else it is a built-in default. */
+  readonly modelDeclared: boolean;
+  readonly periodMs: number;
+  target?: Target;
+  check?: ModelCheck;
+  /** Looks in a row at which `auto` would have come to less than it has. */
+  misses: number;
+}
+
+interface Group {
+  readonly spec: NamedProvider;
+  readonly envFile: string | undefined;
+  readonly wishes: Map<string, Wish>;
+  readonly clients: Map<string, Promise<Provider>>;
+  cancelTimer: (() => void) | undefined;
+  looking: Promise<void> | undefined;
+  again: boolean;
+}
+
+export class ModelMonitor {
+  readonly #options: ModelMonitorOptions;
+  readonly #groups = new Map<string, Group>();
+  readonly #groupOf = new Map<string, Group>();
+  readonly #abort = new AbortController();
+
+  constructor(options: ModelMonitorOptions) {
+    this.#options = options;
+  }
+
+  /** Watches over what `desired` needs from now on; said again with the same needs, it changes nothing. */
+  want(desired: Desired, envFile: string | undefined): void {
+    const key = JSON.stringify([desired.provider, envFile ?? null]);
+    const before = this.#groupOf.get(desired.aiId);
+    const periodMs = desired.spec.probes.periodSeconds * 1000;
+    const group = this.#groups.get(key) ?? newGroup(desired.provider, envFile);
+    const wish = group.wishes.get(desired.aiId);
+    if (before === group && wish?.model === desired.spec.model && wish.periodMs === periodMs) return;
+    if (before && before !== group) this.drop(desired.aiId);
+    this.#groups.set(key, group);
+    this.#groupOf.set(desired.aiId, group);
+    const modelDeclared = desired.declared['model'] !== undefined;
+    group.wishes.set(desired.aiId, {model: desired.spec.model, modelDeclared, periodMs, misses: 0});
+    void this.#look(group);
+  }
+
+  drop(aiId: string): void {
+    const group = this.#groupOf.get(aiId);
+    this.#groupOf.delete(aiId);
+    group?.wishes.delete(aiId);
+    if (group?.wishes.size !== 0) return;
+    group.cancelTimer?.();
+    for (const [key, value] of this.#groups) if (value === group) this.#groups.delete(key);
+  }
+
+  check(aiId: string): ModelCheck | undefined {
+    return this.#groupOf.get(aiId)?.wishes.get(aiId)?.check;
+  }
+
+  /** What to run with; waits for the first look only where something has to be looked up. */
+  async target(aiId: string): Promise<Target> {
+    const group = this.#groupOf.get(aiId);
+    const wish = group?.wishes.get(aiId);
+    if (!group || !wish) throw new Error(`internal error: nobody watches the model of ${aiId}`);
+    while (wish.target === undefined && !this.#abort.signal.aborted) await this.#look(group);
+    if (wish.target === undefined) throw new Error(`stopped before the provider of ${aiId} was known`);
+    return wish.target;
+  }
+
+  known(aiId: string): Target | undefined {
+    return this.#groupOf.get(aiId)?.wishes.get(aiId)?.target;
+  }
+
+  /** Something went wrong, or right, at the provider: look now. */
+  suspect(aiId: string): void {
+    const group = this.#groupOf.get(aiId);
+    if (group) void this.#look(group);
+  }
+
+  close(): void {
+    this.#abort.abort(new Error('the controller stops'));
+    for (const group of this.#groups.values()) group.cancelTimer?.();
+    this.#groups.clear();
+  }
+
+  /** One look at a time; asked for during one, another follows. */
+  async #look(group: Group): Promise<void> {
+    if (group.looking) {
+      group.again = true;
+      return group.looking;
+    }
+    group.cancelTimer?.();
+    group.looking = (async () => {
+      do {
+        group.again = false;
+        // Wishes of one burst (a fleet being loaded) share the look.
+        await Promise.resolve();
+        await this.#lookOnce(group);
+      } while (group.again && !this.#abort.signal.aborted);
+    })();
+    try {
+      await group.looking;
+    } catch (error) {
+      this.#options.log.warn({provider: group.spec.name, error: String(error)}, 'model check failed');
+    } finally {
+      group.looking = undefined;
+      this.#schedule(group);
+    }
+  }
+
+  async #lookOnce(group: Group): Promise<void> {
+    const targets = await this.#targets(group);
+    const byProvider = new Map<string, {provider: ResolvedProvider; aiIds: string[]}>();
+    for (const [aiId, target] of targets) {
+      const key = JSON.stringify(target.provider);
+      const one = byProvider.get(key) ?? {provider: target.provider, aiIds: []};
+      one.aiIds.push(aiId);
+      byProvider.set(key, one);
+      this.#setTarget(group, aiId, target);
+    }
+    for (const key of group.clients.keys()) if (!byProvider.has(key)) group.clients.delete(key);
+    await Promise.all(
+      [...byProvider].map(async ([key, {provider, aiIds}]) => {
+        const models = [...new Set(aiIds.map(aiId => targets.get(aiId)?.model ?? ''))];
+        const checks = await this.#checkModels(group, key, provider, models);
+        for (const aiId of aiIds) {
+          const check = checks.get(targets.get(aiId)?.model ?? '');
+          if (check) this.#setCheck(group, aiId, check);
+        }
+      }),
+    );
+  }
+
+  async #targets(group: Group): Promise<Map<string, Target>> {
+    const targets = new Map<string, Target>();
+    if (group.spec.type !== 'auto') {
+      const provider = await this.#options.models.resolve(group.spec, group.envFile);
+      for (const [aiId, wish] of group.wishes) {
+        const choice = {provider: group.spec.name, type: group.spec.type, model: wish.model};
+        targets.set(aiId, {provider, model: wish.model, choice});
+      }
+      return targets;
+    }
+    const chooser = await this.#options.models.chooser(group.spec, group.envFile);
+    for (const [aiId, wish] of group.wishes) {
+      const {model: wantedModel, modelDeclared} = wish;
+      const chosen = await chooser.choose({wantedModel, modelDeclared}, this.#abort.signal);
+      targets.set(aiId, keepOrLeave(wish, chosen));
+    }
+    return targets;
+  }
+
+  async #checkModels(
+    group: Group,
+    key: string,
+    provider: ResolvedProvider,
+    models: readonly string[],
+  ): Promise<ReadonlyMap<string, ModelCheck>> {
+    const client = group.clients.get(key) ?? this.#options.models.client(provider);
+    group.clients.set(key, client);
+    const timeout = new AbortController();
+    const cancel = this.#options.clock.after(checkTimeoutMs, () => timeout.abort(new Error('timed out')));
+    try {
+      return await (await client).check(models, AbortSignal.any([timeout.signal, this.#abort.signal]));
+    } catch (error) {
+      if (this.#abort.signal.aborted) return new Map();
+      const message = timeout.signal.aborted
+        ? `${provider.name}${provider.baseUrl ? ` at ${provider.baseUrl}` : ''} did not answer within ${checkTimeoutMs / 1000} s`
+        : `cannot check ${provider.name}: ${error instanceof Error ? error.message : String(error)}`;
+      return new Map(models.map(model => [model, {available: false, reason: 'ProviderUnreachable', message}]));
+    } finally {
+      cancel();
+    }
+  }
+
+  #setTarget(group: Group, aiId: string, target: Target): void {
+    const wish = group.wishes.get(aiId);
+    if (!wish || JSON.stringify(wish.target) === JSON.stringify(target)) return;
+    const first = wish.target === undefined;
+    wish.target = target;
+    if (!first) this.#options.changed(aiId);
+  }
+
+  #setCheck(group: Group, aiId: string, check: ModelCheck): void {
+    const wish = group.wishes.get(aiId);
+    if (!wish || JSON.stringify(wish.check) === JSON.stringify(check)) return;
+    wish.check = check;
+    this.#options.changed(aiId);
+  }
+
+  #schedule(group: Group): void {
+    if (this.#abort.signal.aborted || group.wishes.size === 0) return;
+    const wishes = [...group.wishes.values()];
+    if (group.spec.type === 'offline') return; // has nothing that could change
+    const healthy = wishes.every(w => w.check?.available === true);
+    const period = Math.min(...wishes.map(w => w.periodMs));
+    const hosted = wishes.some(w => w.target?.provider.type === 'anthropic');
+    group.cancelTimer?.();
+    group.cancelTimer = this.#options.clock.after(hosted && healthy ? Math.max(period, hostedPeriodMs) : period, () => {
+      void this.#look(group);
+    });
+  }
+}
+
+/** A better choice is taken at once; a lesser one only when it has been the answer several times in a row. */
+function keepOrLeave(wish: Wish, chosen: Target): Target {
+  const rank = {ollama: 3, anthropic: 2, openai: 2, scripted: 2, offline: 1} as const;
+  const current = wish.target;
+  if (!current || rank[chosen.provider.type] >= rank[current.provider.type] || ++wish.misses >= leaveAfter) {
+    wish.misses = 0;
+    return chosen;
+  }
+  return current;
+}
+
+function newGroup(spec: NamedProvider, envFile: string | undefined): Group {
+  return {
+    spec,
+    envFile,
+    wishes: new Map(),
+    clients: new Map(),
+    cancelTimer: undefined,
+    looking: undefined,
+    again: false,
+  };
+}

@@ -1,0 +1,109 @@
+/** From observed to desired, as data. `diff` prints it, `apply` and the controller carry it out. */
+import {diffDeclared} from '../api/hash.js';
+import type {Desired, FieldChange} from '../api/types.js';
+import {startOrder} from './order.js';
+import type {Action, Observed, Plan} from './types.js';
+
+/** What a plan for a whole fleet is made from. */
+export interface PlanInput {
+  readonly namespace: string;
+  readonly fleet: string;
+  readonly desired: readonly Desired[];
+  /** false: nothing of the fleet is to run. */
+  readonly enabled: boolean;
+  /** Specialists of any fleet; those of other fleets serve to notice conflicts and are never acted on. */
+  readonly observed: readonly Observed[];
+  /** ai ids that the fleet's last applied record declares, for the mass-prune guard. */
+  readonly recorded: readonly string[];
+  /** Other fleets' declared ai ids → fleet, and pinned ports → ai id. */
+  readonly claims?: Claims;
+  /** false: what is no longer declared stays. */
+  readonly prune?: boolean;
+}
+
+export interface Claims {
+  readonly aiIds: ReadonlyMap<string, string>;
+  readonly ports: ReadonlyMap<number, string>;
+}
+
+export const noClaims: Claims = {aiIds: new Map(), ports: new Map()};
+
+/**
+ * Decides what would make `observed` match `desired`. Pure: the same input always gives the same plan, so `diff`
+ * and `apply` can't disagree.
+ *
+ * Order is part of the answer: prunes first, then stops, to free ports and memory, then the rest along `dependsOn`.
+ */
+export function planFleet(input: PlanInput): Plan {
+  const observed = new Map(input.observed.map(o => [o.aiId, o]));
+  const declared = new Set(input.desired.map(d => d.aiId));
+  const prunes = input.prune === false ? [] : input.observed.filter(o => isOurs(o, input) && !declared.has(o.aiId));
+  const steps = startOrder(input.desired).flatMap(desired => {
+    const enabled = input.enabled && desired.spec.enabled;
+    const action = planSpecialist(desired, enabled, observed.get(desired.aiId), input.claims ?? noClaims);
+    return action ? [action] : [];
+  });
+  const stops = steps.filter(a => a.type === 'stop').reverse();
+  const removed = input.recorded.filter(aiId => !declared.has(aiId));
+  return {
+    namespace: input.namespace,
+    fleet: input.fleet,
+    actions: [
+      ...prunes.map(o => ({type: 'prune' as const, observed: o})),
+      ...stops,
+      ...steps.filter(a => a.type !== 'stop'),
+    ],
+    massPrune: isMassPrune(input.recorded.length, removed.length) && input.prune !== false,
+  };
+}
+
+/** More than half of a fleet of more than 4. */
+export function isMassPrune(before: number, removed: number): boolean {
+  return before > 4 && removed * 2 > before;
+}
+
+/** The next step for one declared specialist; undefined when it is not to run and does not. */
+export function planSpecialist(
+  desired: Desired,
+  enabled: boolean,
+  observed: Observed | undefined,
+  claims: Claims,
+): Action | undefined {
+  const conflict = findConflict(desired, observed, claims);
+  if (conflict) return {type: 'block', desired, reason: 'Conflict', message: conflict};
+  const runs = observed !== undefined && observed.state !== 'absent' && observed.state !== 'exited';
+  if (!enabled) return runs ? {type: 'stop', desired, observed, reason: 'disabled'} : undefined;
+  if (!runs) return {type: 'create', desired, reason: observed?.state === 'exited' ? 'it is not running' : 'it is new'};
+  if (observed.state === 'draining') {
+    return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
+  }
+  const changes = diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
+  if (changes.length === 0) return {type: 'keep', desired, observed};
+  const hard = changes.filter(change => needsRestart(change, observed));
+  if (hard.length === 0) return {type: 'reconfigure', desired, observed, changes};
+  const paths = hard.map(change => change.path).join(', ');
+  return {type: 'restart', desired, observed, changes, reason: `a running worker cannot change its ${paths}`};
+}
+
+function isOurs(observed: Observed, input: PlanInput): boolean {
+  return observed.namespace === input.namespace && observed.fleet === input.fleet;
+}
+
+function findConflict(desired: Desired, observed: Observed | undefined, claims: Claims): string | undefined {
+  const owner = claims.aiIds.get(desired.aiId);
+  if (owner !== undefined) return `${desired.aiId} belongs to fleet ${owner}`;
+  const runs = observed !== undefined && (observed.state === 'running' || observed.state === 'starting');
+  if (runs && (observed.fleet !== desired.fleet || observed.namespace !== desired.namespace)) {
+    return `${desired.aiId} runs for fleet ${observed.namespace}/${observed.fleet}`;
+  }
+  const holder = desired.spec.port === undefined ? undefined : claims.ports.get(desired.spec.port);
+  return holder === undefined ? undefined : `port ${desired.spec.port} is pinned by ${holder} of another fleet`;
+}
+
+/** Fields that a process can't change while it lives; everything else is a reconfigure (table in docs/reference/fleet.md). */
+function needsRestart(change: FieldChange, observed: Observed): boolean {
+  const root = change.path.split('.', 1)[0] ?? '';
+  if (root === 'port') return change.to !== undefined && change.to !== observed.port;
+  if (root === 'host') return (change.to ?? '127.0.0.1') !== observed.host;
+  return root === 'component' || root === 'env' || root === 'auth';
+}

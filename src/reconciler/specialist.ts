@@ -1,0 +1,164 @@
+/** What the controller holds in memory of one specialist between two passes. Everything in it can be observed anew. */
+import type {Desired, FleetRecord, LastExit, ModelCheck, NamedStatus, SpecialistStatus, Usage} from '../api/types.js';
+import type {Remains, Worker} from '../runtime/runtime.js';
+import {isCrashLoop, noFailures} from './backoff.js';
+import type {Backoff} from './backoff.js';
+import type {FleetKey} from './ports.js';
+import type {Facts, Why} from './status.js';
+import type {Observed} from './types.js';
+
+export class Specialist {
+  readonly aiId: string;
+  readonly key: FleetKey;
+  /** Absent: no longer declared, to be pruned. */
+  desired: Desired | undefined;
+  /** Why it is not to run, though declared. */
+  off: Why | undefined;
+  worker: Worker | undefined;
+  /** We asked the worker to go: its exit is no failure. */
+  stopping = false;
+  missedProbes = 0;
+  cancelProbe: (() => void) | undefined;
+  /** Generation that was acted on last. */
+  observedGeneration = 0;
+  /** Port of the last instance: taken again if it is free. */
+  lastPort: number | undefined;
+  backoff: Backoff = noFailures;
+  /** Monotonic ms before which nothing is launched. */
+  holdUntil = 0;
+  /** Monotonic ms of the last time that a worker began to listen. */
+  listeningSince = 0;
+  progress: Why | undefined;
+  blocked: Why | undefined;
+  restarts = 0;
+  lastExit: LastExit | undefined;
+  /** Of instances that are gone; the running one's come on top. */
+  usageBefore: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  /** As last computed: transition times live on in it. */
+  status: SpecialistStatus | undefined;
+
+  constructor(aiId: string, key: FleetKey) {
+    this.aiId = aiId;
+    this.key = key;
+  }
+
+  /** Takes over what an earlier controller wrote, so that counts and transition times go on. */
+  restore(status: SpecialistStatus): void {
+    this.status = status;
+    this.restarts = status.restarts;
+    this.lastExit = status.lastExit;
+    this.lastPort ??= status.port;
+    this.usageBefore = status.usage;
+  }
+
+  declare(desired: Desired | undefined, record: FleetRecord): void {
+    const changed = desired?.specHash !== this.desired?.specHash || desired?.generation !== this.desired?.generation;
+    this.desired = desired;
+    this.off = desired && offReason(desired, record);
+    if (!changed) return;
+    this.backoff = noFailures;
+    this.holdUntil = 0;
+    this.blocked = undefined;
+  }
+
+  take(worker: Worker, now: number): void {
+    this.worker = worker;
+    this.lastPort = worker.port;
+    this.missedProbes = 0;
+    this.stopping = false;
+    this.listeningSince = now;
+    this.progress = undefined;
+    this.blocked = undefined;
+    this.usage = worker.hello.usage;
+  }
+
+  remember(remains: Remains): void {
+    this.lastPort = remains.port ?? this.lastPort;
+    this.lastExit = remains.exit ?? this.lastExit;
+  }
+
+  lose(exit: LastExit): void {
+    this.worker = undefined;
+    this.cancelProbe?.();
+    this.cancelProbe = undefined;
+    this.lastExit = exit;
+    this.usageBefore = this.totalUsage();
+    this.usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  }
+
+  totalUsage(): Usage {
+    return {
+      requests: this.usageBefore.requests + this.usage.requests,
+      inputTokens: this.usageBefore.inputTokens + this.usage.inputTokens,
+      outputTokens: this.usageBefore.outputTokens + this.usage.outputTokens,
+    };
+  }
+
+  observed(): Observed {
+    const {worker} = this;
+    const {namespace, fleet} = this.key;
+    const name = this.desired?.name ?? this.aiId;
+    const component = this.desired?.spec.component ?? '';
+    const who = {aiId: this.aiId, name, namespace, fleet, component};
+    if (!worker) return {...who, state: 'exited', ...(this.lastPort !== undefined && {port: this.lastPort})};
+    const {hello, instance, host, port} = worker;
+    const {declared, specHash, generation} = hello;
+    return {
+      ...who,
+      state: hello.draining ? 'draining' : 'running',
+      instance,
+      host,
+      port,
+      declared,
+      specHash,
+      generation,
+    };
+  }
+
+  /** For a status of it; what is being pruned is known by what it says of itself. Undefined when nothing is left. */
+  who(): Omit<NamedStatus, 'status'> | undefined {
+    const {aiId, desired, worker} = this;
+    if (desired) {
+      const {name, labels, generation, spec} = desired;
+      return {aiId, name, component: spec.component, roles: spec.expertise.roles, labels, generation};
+    }
+    if (!worker) return undefined;
+    const {name, component, generation} = worker.hello;
+    return {aiId, name, component, roles: [], labels: {}, generation};
+  }
+
+  facts(model: ModelCheck | undefined): Facts {
+    const {worker} = this;
+    return {
+      generation: this.desired?.generation ?? this.observedGeneration,
+      ...(this.off && {off: this.off}),
+      ...(worker && {
+        worker: {
+          instance: worker.instance,
+          host: worker.host,
+          port: worker.port,
+          choice: worker.hello.choice,
+          generation: this.observedGeneration,
+          specHash: worker.hello.specHash,
+          draining: this.stopping || worker.hello.draining,
+          missed: this.missedProbes,
+        },
+      }),
+      model,
+      ...(this.progress && {progress: this.progress}),
+      ...(this.blocked && {blocked: this.blocked}),
+      crashLoop: !worker && isCrashLoop(this.backoff),
+      restarts: this.restarts,
+      lastExit: this.lastExit,
+      usage: this.totalUsage(),
+    };
+  }
+}
+
+function offReason(desired: Desired, record: FleetRecord): Why | undefined {
+  if (record.stopped) return {reason: 'Stopped', message: 'the fleet was stopped by `tekton-ai down`'};
+  if (!record.enabled) return {reason: 'Disabled', message: record.notices[0] ?? 'the fleet has enabled: false'};
+  if (!desired.spec.enabled) return {reason: 'Disabled', message: 'declared with enabled: false'};
+  return undefined;
+}

@@ -1,0 +1,204 @@
+/** Status from facts: conditions, phase, and whether waiting any longer makes sense. Pure. */
+import {condition, isTrue} from '../api/conditions.js';
+import type {Condition, ConditionType, Reason} from '../api/conditions.js';
+import type {
+  Instance,
+  LastExit,
+  ModelCheck,
+  ModelChoice,
+  NamedStatus,
+  Phase,
+  SpecialistStatus,
+  Usage,
+} from '../api/types.js';
+
+export interface Why {
+  readonly reason: Reason;
+  readonly message: string;
+}
+
+/** What the reconciler knows of one specialist at one moment. */
+export interface Facts {
+  /** Of the declaration. */
+  readonly generation: number;
+  /** Absent: it is to run. */
+  readonly off?: Why;
+  readonly worker?: {
+    readonly instance: Instance;
+    readonly host: string;
+    readonly port: number;
+    readonly choice: ModelChoice;
+    readonly generation: number;
+    readonly specHash: string;
+    readonly draining: boolean;
+    /** Probes missed in a row. */
+    readonly missed: number;
+  };
+  readonly model: ModelCheck | undefined;
+  /** Work that is under way or about to begin by itself. */
+  readonly progress?: Why;
+  /** Nothing more happens before a person, another specialist or a provider does something. */
+  readonly blocked?: Why;
+  readonly crashLoop: boolean;
+  readonly restarts: number;
+  readonly lastExit: LastExit | undefined;
+  readonly usage: Usage;
+}
+
+/** @param now ISO 8601, stamped on the conditions whose status changed against `previous` and on no other. */
+export function computeStatus(facts: Facts, previous: SpecialistStatus | undefined, now: string): SpecialistStatus {
+  const {generation} = facts;
+  const observedGeneration =
+    facts.worker?.generation ?? (facts.off || facts.blocked ? generation : (previous?.observedGeneration ?? 0));
+  const stamp = (type: ConditionType, status: Condition['status'], why: Why): Condition => {
+    const before = previous && condition(previous.conditions, type);
+    const lastTransitionTime = before?.status === status ? before.lastTransitionTime : now;
+    return {type, status, ...why, lastTransitionTime, observedGeneration: generation};
+  };
+  const conditions = decide(facts).map(({type, status, reason, message}) => stamp(type, status, {reason, message}));
+  const model = facts.worker?.choice;
+  return {
+    phase: phaseOf(facts, conditions),
+    observedGeneration,
+    specHash: facts.worker?.specHash ?? previous?.specHash ?? '',
+    ...(facts.worker && {instance: facts.worker.instance, host: facts.worker.host, port: facts.worker.port}),
+    ...(model && {model}),
+    restarts: facts.restarts,
+    ...(facts.lastExit && {lastExit: facts.lastExit}),
+    usage: facts.usage,
+    conditions,
+  };
+}
+
+type Verdict = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
+
+function decide(facts: Facts): readonly Verdict[] {
+  const accepted: Verdict =
+    facts.blocked?.reason === 'Conflict'
+      ? {type: 'Accepted', status: 'False', ...facts.blocked}
+      : {type: 'Accepted', status: 'True', reason: 'Accepted', message: 'the declaration is valid'};
+  const live = decideLive(facts);
+  const model = decideModel(facts);
+  return [
+    accepted,
+    live,
+    model,
+    decideReady(facts, live, model),
+    decideProgressing(facts),
+    decideStalled(facts, model),
+  ];
+}
+
+function decideLive(facts: Facts): Verdict {
+  const {worker} = facts;
+  if (worker && worker.missed === 0) {
+    return {type: 'Live', status: 'True', reason: 'Live', message: `answers on ${worker.host}:${worker.port}`};
+  }
+  if (worker) {
+    const message = `does not answer pings on ${worker.host}:${worker.port}`;
+    return {type: 'Live', status: 'False', reason: 'ProbeFailed', message};
+  }
+  const why = facts.off ?? facts.blocked ?? facts.progress ?? {reason: 'Starting', message: 'not launched yet'};
+  return {type: 'Live', status: 'False', ...why};
+}
+
+function decideModel(facts: Facts): Verdict {
+  const {model} = facts;
+  if (facts.off)
+    return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked while it is off'};
+  if (!model) return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked yet'};
+  if (!model.available) return {type: 'ModelAvailable', status: 'False', reason: model.reason, message: model.message};
+  const choice = facts.worker?.choice;
+  const message = choice
+    ? `${choice.provider}:${choice.model} answers${choice.why ? `; ${choice.why}` : ''}`
+    : 'the model answers';
+  return {type: 'ModelAvailable', status: 'True', reason: 'ModelAvailable', message};
+}
+
+function decideReady(facts: Facts, live: Verdict, model: Verdict): Verdict {
+  if (facts.worker?.draining) {
+    return {
+      type: 'Ready',
+      status: 'False',
+      reason: 'Draining',
+      message: 'finishes the chats under way, takes no new ones',
+    };
+  }
+  if (live.status !== 'True') return {...live, type: 'Ready', status: 'False'};
+  if (model.status === 'False') return {...model, type: 'Ready'};
+  if (model.status === 'Unknown') return {...model, type: 'Ready', status: 'False'};
+  return {type: 'Ready', status: 'True', reason: 'Ready', message: 'a chat would be answered now'};
+}
+
+function decideProgressing(facts: Facts): Verdict {
+  if (facts.progress) return {type: 'Progressing', status: 'True', ...facts.progress};
+  if (facts.off) return {type: 'Progressing', status: 'False', ...facts.off};
+  if (facts.blocked) return {type: 'Progressing', status: 'False', ...facts.blocked};
+  return {type: 'Progressing', status: 'False', reason: 'Converged', message: 'runs as declared'};
+}
+
+/** Reasons that no retry of ours mends. */
+const needsPerson: ReadonlySet<Reason> = new Set<Reason>([
+  'Conflict',
+  'PortsExhausted',
+  'PortTaken',
+  'ModelNotFound',
+  'Unauthorized',
+  'SecretMissing',
+  'QuotaExceeded',
+  'Exited',
+]);
+
+function decideStalled(facts: Facts, model: Verdict): Verdict {
+  if (facts.blocked && needsPerson.has(facts.blocked.reason))
+    return {type: 'Stalled', status: 'True', ...facts.blocked};
+  if (facts.crashLoop) {
+    const message = facts.progress?.message ?? 'it goes down again and again';
+    return {type: 'Stalled', status: 'True', reason: 'CrashLoop', message};
+  }
+  if (!facts.off && model.status === 'False' && needsPerson.has(model.reason)) {
+    return {...model, type: 'Stalled', status: 'True'};
+  }
+  return {type: 'Stalled', status: 'False', reason: 'Converged', message: 'nobody is needed'};
+}
+
+function phaseOf(facts: Facts, conditions: readonly Condition[]): Phase {
+  if (facts.worker?.draining) return 'Draining';
+  if (facts.off) return facts.off.reason === 'Stopped' ? 'Stopped' : 'Disabled';
+  if (isTrue(conditions, 'Ready')) return 'Ready';
+  if (facts.crashLoop) return 'CrashLoop';
+  if (isTrue(conditions, 'Stalled')) return 'Stalled';
+  if (facts.worker) return 'NotReady';
+  return facts.progress?.reason === 'Launching' || facts.progress?.reason === 'Restarting' ? 'Starting' : 'Pending';
+}
+
+/** Where a specialist stands on its way to a generation. */
+export type Outlook =
+  /** Ready, or off as declared. */
+  | {readonly type: 'done'}
+  /** Something is still under way. */
+  | {readonly type: 'waiting'; readonly why: Why}
+  /** Waiting alone won't make it Ready: a person, or a provider's return, is needed. */
+  | {readonly type: 'stuck'; readonly why: Why};
+
+/** What `apply --wait` concludes from one status; a status older than the declaration is never a conclusion. */
+export function outlook(named: NamedStatus): Outlook {
+  const {status, generation} = named;
+  const ready = condition(status.conditions, 'Ready');
+  const why: Why = ready
+    ? {reason: ready.reason, message: ready.message}
+    : {reason: 'Starting', message: 'not launched yet'};
+  const current =
+    status.observedGeneration >= generation && ready !== undefined && ready.observedGeneration >= generation;
+  if (status.phase === 'Disabled' || status.phase === 'Stopped')
+    return current ? {type: 'done'} : {type: 'waiting', why};
+  if (ready && ready.observedGeneration >= generation && isTrue(status.conditions, 'Stalled')) {
+    const stalled = condition(status.conditions, 'Stalled');
+    return {type: 'stuck', why: stalled ?? why};
+  }
+  if (!current) return {type: 'waiting', why};
+  if (ready.status === 'True') return {type: 'done'};
+  const model = condition(status.conditions, 'ModelAvailable');
+  if (isTrue(status.conditions, 'Live') && model?.status === 'False') return {type: 'stuck', why};
+  return {type: 'waiting', why};
+}

@@ -1,0 +1,246 @@
+/** Starts one worker process and waits until it answers. */
+import {spawn} from 'node:child_process';
+import type {ChildProcess} from 'node:child_process';
+import {closeSync} from 'node:fs';
+import type {Readable} from 'node:stream';
+import {describeError} from '../../api/errors.js';
+import {formatVersion} from '../../api/types.js';
+import type {LastExit, ProcessIdentity} from '../../api/types.js';
+import type {Hello, LaunchMessage, LaunchReport} from '../../protocol/control.js';
+import {ControlConnection} from '../../protocol/control-client.js';
+import type {LaunchRecord} from '../../registry/launch-records.js';
+import {writeLaunchRecord} from '../../registry/launch-records.js';
+import {controlSocketPath, statePaths} from '../../registry/paths.js';
+import {identify, signalVerified} from '../../registry/processes.js';
+import {connectUnix} from '../connect.js';
+import type {LaunchOutcome, LaunchRequest} from '../runtime.js';
+import {openLog, tailOf} from './logs.js';
+import {ProcessWorker} from './worker.js';
+
+export interface LaunchOptions {
+  readonly home: string;
+  /** The worker's program, see program.ts. */
+  readonly program: string;
+  /** Of the launcher: only the little that a worker needs is passed on. */
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+/**
+ * What a worker gets of our environment; everything else, keys above all, it is given on purpose or not at all.
+ * Certificates are there for providers behind https.
+ */
+const passedOn = [
+  'PATH',
+  'HOME',
+  'USER',
+  'LANG',
+  'LC_ALL',
+  'TZ',
+  'TMPDIR',
+  'XDG_RUNTIME_DIR',
+  'HTTP_PROXY',
+  'HTTPS_PROXY',
+  'NO_PROXY',
+  'http_proxy',
+  'https_proxy',
+  'no_proxy',
+  'SSL_CERT_FILE',
+  'SSL_CERT_DIR',
+];
+
+const controlTimeoutMs = 5000;
+
+interface Exit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
+
+/** Writes the intent first: whoever comes after a crash of ours knows what to look for. */
+export async function launchWorker(request: LaunchRequest, options: LaunchOptions): Promise<LaunchOutcome> {
+  const {uid, port, config} = request;
+  const {home} = options;
+  const logPath = statePaths(home).log(config.aiId);
+  const controlPath = controlSocketPath(home, config.aiId, options.environment);
+  const log = openLog(logPath);
+  const intent: LaunchRecord = {
+    formatVersion,
+    aiId: config.aiId,
+    name: config.name,
+    namespace: config.namespace,
+    fleet: config.fleet,
+    component: config.component,
+    uid,
+    host: config.host,
+    port,
+    controlPath,
+    generation: config.generation,
+    specHash: config.specHash,
+    declared: config.declared,
+    startedAt: new Date().toISOString(),
+    state: 'intent',
+    logOffset: log.offset,
+  };
+  let child: ChildProcess;
+  try {
+    await writeLaunchRecord(home, intent);
+    child = spawn(process.execPath, [options.program, '--ai-id', config.aiId, '--uid', uid], {
+      // Its own session and group: a signal to our terminal is not for it, and its children go with it.
+      detached: true,
+      cwd: home,
+      stdio: ['pipe', log.fd, log.fd, 'pipe'],
+      env: workerEnvironment(request, options),
+    });
+  } finally {
+    closeSync(log.fd);
+  }
+  const exit = exitOf(child);
+  const reported = readReport(child.stdio[3] as Readable | null | undefined);
+  const message: LaunchMessage = {uid, port, controlPath, config};
+  child.stdin?.on('error', () => undefined); // it ended before it read: `exit` says so
+  child.stdin?.end(JSON.stringify(message));
+  child.unref();
+
+  // Asked for while the process comes up: what takes time of ours costs nothing then.
+  const identity = child.pid === undefined ? undefined : await identify(child.pid);
+  const report = await firstOf(reported, exit, request.startupMs);
+  if (report === undefined || report.type === 'failed' || !identity) {
+    if (identity) await signalVerified(identity, 'SIGKILL', {group: true});
+    return failure(report, request, await quick(exit), tailOf(logPath, log.offset));
+  }
+  const worker = await connect({home, intent, identity, exit, logPath});
+  if (worker instanceof ProcessWorker) {
+    await writeLaunchRecord(home, {...intent, identity, state: 'running'});
+    return {type: 'listening', worker};
+  }
+  await signalVerified(identity, 'SIGKILL', {group: true});
+  return failure(
+    {type: 'failed', reason: 'LaunchFailed', message: worker.problem},
+    request,
+    await exit,
+    tailOf(logPath, log.offset),
+  );
+}
+
+async function connect(parts: {
+  readonly home: string;
+  readonly intent: LaunchRecord;
+  readonly identity: ProcessIdentity;
+  readonly exit: Promise<Exit>;
+  readonly logPath: string;
+}): Promise<ProcessWorker | {readonly problem: string}> {
+  const {home, intent, identity, exit, logPath} = parts;
+  try {
+    const control = new ControlConnection(await connectUnix(intent.controlPath, {timeoutMs: controlTimeoutMs}));
+    const reply = await control.request({type: 'hello'}, {timeoutMs: controlTimeoutMs});
+    if (!reply.ok || reply.hello?.uid !== intent.uid) return {problem: 'somebody else answers on its control socket'};
+    const worker = new ProcessWorker({
+      instance: {uid: intent.uid, identity, startedAt: intent.startedAt},
+      hello: reply.hello,
+      host: intent.host,
+      controlPath: intent.controlPath,
+      log: {path: logPath, offset: intent.logOffset ?? 0},
+      control,
+      remember: rememberIn(home, {...intent, identity, state: 'running'}),
+      childExit: exit,
+    });
+    // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
+    if (await worker.ping(controlTimeoutMs)) return worker;
+    worker.release();
+    return {problem: `it does not answer on ${intent.host}:${intent.port}`};
+  } catch (error) {
+    return {problem: describeError(error)};
+  }
+}
+
+/** Writes what a worker runs with into its launch record, for the time when it can't be asked. */
+export function rememberIn(home: string, record: LaunchRecord): (hello: Hello) => Promise<void> {
+  return ({generation, specHash, declared}) => writeLaunchRecord(home, {...record, generation, specHash, declared});
+}
+
+function workerEnvironment(request: LaunchRequest, {home, environment}: LaunchOptions): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const name of passedOn) {
+    const value = environment[name];
+    if (value !== undefined) env[name] = value;
+  }
+  // Reading the certificates costs every start of Node some 36 ms: only for those who will need them.
+  const certificates = environment['NODE_EXTRA_CA_CERTS'];
+  const {type, baseUrl} = request.config.provider;
+  if (certificates !== undefined && (type === 'anthropic' || baseUrl?.startsWith('https:'))) {
+    env['NODE_EXTRA_CA_CERTS'] = certificates;
+  }
+  return {...env, ...request.env, TEKTON_AI_HOME: home};
+}
+
+function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise(resolve => {
+    child.once('exit', (code, signal) => resolve({code, signal}));
+    child.once('error', () => resolve({code: null, signal: null}));
+  });
+}
+
+/** The one line on descriptor 3; undefined when it closes without one. */
+function readReport(pipe: Readable | null | undefined): Promise<LaunchReport | undefined> {
+  return new Promise(resolve => {
+    let text = '';
+    if (!pipe) return resolve(undefined);
+    pipe.setEncoding('utf8');
+    pipe.on('data', (part: string) => {
+      text += part;
+      const end = text.indexOf('\n');
+      if (end >= 0) resolve(parseReport(text.slice(0, end)));
+    });
+    pipe.on('error', () => resolve(undefined));
+    pipe.on('close', () => resolve(undefined));
+  });
+}
+
+function parseReport(line: string): LaunchReport | undefined {
+  const value: unknown = JSON.parse(line);
+  if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
+  // Written by our own program on a pipe that nobody else holds.
+  return value.type === 'listening' || value.type === 'failed' ? (value as LaunchReport) : undefined;
+}
+
+async function firstOf(
+  reported: Promise<LaunchReport | undefined>,
+  exit: Promise<Exit>,
+  timeoutMs: number,
+): Promise<LaunchReport | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<LaunchReport>(resolve => {
+    const message = `it did not listen within ${timeoutMs / 1000} s`;
+    timer = setTimeout(() => resolve({type: 'failed', reason: 'LaunchFailed', message}), timeoutMs);
+  });
+  const ended = exit.then(() => quick(reported));
+  const report = await Promise.race([reported, ended, late]);
+  clearTimeout(timer);
+  return report;
+}
+
+/** What is there already or comes at once. */
+async function quick<T>(promise: Promise<T>): Promise<T | undefined> {
+  const soon = new Promise<undefined>(resolve => setTimeout(() => resolve(undefined), 500).unref());
+  return Promise.race([promise, soon]);
+}
+
+function failure(
+  report: LaunchReport | undefined,
+  {config, port}: LaunchRequest,
+  exit: Exit | undefined,
+  stderrTail: readonly string[],
+): LaunchOutcome {
+  const lastExit: LastExit = {
+    at: new Date().toISOString(),
+    ...(exit?.code != null && {code: exit.code}),
+    ...(exit?.signal != null && {signal: exit.signal}),
+    stderrTail,
+  };
+  if (report?.type === 'failed' && report.reason === 'PortTaken') {
+    return {type: 'failed', reason: 'PortTaken', message: report.message, exit: lastExit};
+  }
+  const how = exit?.signal ? `ended with signal ${exit.signal}` : `ended with exit code ${exit?.code ?? 'unknown'}`;
+  const cause = report?.type === 'failed' ? report.message : how;
+  const message = `cannot start ${config.name} on port ${port}: ${cause}`;
+  return {type: 'failed', reason: 'LaunchFailed', message, exit: lastExit};
+}
