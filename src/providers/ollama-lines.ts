@@ -1,0 +1,51 @@
+/** A watch over Ollama's newline-JSON streams, for its client prints lines that it can't read and goes on without them. */
+
+export interface LineWatch {
+  /** A line `{"error": "…"}` in the middle of the stream. It is passed on, behind the text before it; the client throws. */
+  onError(message: string): void;
+  /** A line that isn't JSON, or an end without `"done": true`: what to throw. */
+  onBroken(): unknown;
+}
+
+/** Passes whole lines through unchanged, and ends the stream with an error where an answer would be cut or have a hole. */
+export function watchLines(watch: LineWatch): TransformStream<Uint8Array, Uint8Array> {
+  const decoder = new TextDecoder();
+  const encoder = new TextEncoder();
+  let pending = '';
+  let done = false;
+  const check = (line: string): string => {
+    if (line.trim() === '') return '';
+    const part = parse(line);
+    if (part === undefined) throw watch.onBroken();
+    if (typeof part.error === 'string') watch.onError(part.error);
+    done ||= part.done === true;
+    return `${line}\n`;
+  };
+  return new TransformStream({
+    transform(chunk, controller) {
+      const lines = (pending + decoder.decode(chunk, {stream: true})).split('\n');
+      pending = lines.pop() ?? '';
+      const whole = lines.map(check).join('');
+      if (whole !== '') controller.enqueue(encoder.encode(whole));
+    },
+    flush(controller) {
+      const rest = check(pending + decoder.decode());
+      if (!done) throw watch.onBroken();
+      if (rest !== '') controller.enqueue(encoder.encode(rest));
+    },
+  });
+}
+
+interface Part {
+  readonly error?: unknown;
+  readonly done?: unknown;
+}
+
+function parse(line: string): Part | undefined {
+  try {
+    const value: unknown = JSON.parse(line);
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

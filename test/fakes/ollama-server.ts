@@ -1,0 +1,103 @@
+/** Ollama's wire format: /api/tags, /api/show, and /api/chat as newline JSON. */
+import {
+  startModelServer,
+  type Dialect,
+  type ModelServer,
+  type ModelServerOptions,
+  type Refusal,
+} from './model-server.js';
+
+/** A model as `ollama list` shows it. */
+export interface FakeModel {
+  readonly name: string;
+  readonly parameterSize?: string;
+  readonly sizeBytes?: number;
+  readonly families?: readonly string[];
+  /** Text of `parameters` in /api/show: the Modelfile's. */
+  readonly parameters?: string;
+  readonly contextLength?: number;
+  /** Answered elsewhere (Ollama's cloud models). */
+  readonly remoteHost?: string;
+}
+
+export interface OllamaOptions extends ModelServerOptions {
+  /** Names alone will do. May be changed while the server runs. */
+  readonly models: readonly (string | FakeModel)[];
+}
+
+export function startOllama(options: OllamaOptions): Promise<ModelServer> {
+  return startModelServer(dialect(options.models), options);
+}
+
+function dialect(listed: OllamaOptions['models']): Dialect {
+  const models = (): FakeModel[] => listed.map(model => (typeof model === 'string' ? {name: model} : model));
+  const find = (name: unknown): FakeModel | undefined =>
+    models().find(model => model.name === name || model.name === `${String(name)}:latest`);
+  return {
+    isChat: path => path === '/api/chat',
+    missing: model => (find(model) === undefined ? notFound(model) : undefined),
+    frames({body}, reply) {
+      const {model} = body;
+      const line = (fields: object): string =>
+        `${JSON.stringify({model, created_at: '2025-01-01T00:00:00.000000Z', ...fields})}\n`;
+      const message = (content: string): object => ({role: 'assistant', content});
+      return {
+        contentType: 'application/x-ndjson',
+        first: [],
+        chunks: reply.chunks.map(content => line({message: message(content), done: false})),
+        error: ({message: error}) => `${JSON.stringify({error})}\n`,
+        last: [
+          line({
+            message: message(''),
+            done: true,
+            done_reason: reply.stopReason ?? 'stop',
+            total_duration: 5_000_000,
+            load_duration: 1_000_000,
+            prompt_eval_count: reply.inputTokens ?? 11,
+            prompt_eval_duration: 1_000_000,
+            eval_count: reply.outputTokens ?? 7,
+            eval_duration: 2_000_000,
+          }),
+        ],
+      };
+    },
+    refusal: ({message = 'refused'}) => ({error: message}),
+    other({path, body}) {
+      if (path === '/api/tags') return {status: 200, body: {models: models().map(tag)}};
+      if (path !== '/api/show') return undefined;
+      const model = find(body['model']);
+      if (model === undefined) return {status: 404, body: {error: notFound(String(body['model'])).message}};
+      return {
+        status: 200,
+        body: {
+          parameters: model.parameters ?? '',
+          model_info: {'general.architecture': 'llama', 'llama.context_length': model.contextLength ?? 131_072},
+          capabilities: ['completion'],
+        },
+      };
+    },
+  };
+}
+
+function notFound(model: string): Refusal {
+  return {status: 404, message: `model '${model}' not found`};
+}
+
+function tag({name, parameterSize, sizeBytes, families, remoteHost}: FakeModel): object {
+  return {
+    name,
+    model: name,
+    ...(remoteHost === undefined ? {} : {remote_host: remoteHost, remote_model: name}),
+    modified_at: '2025-01-01T00:00:00.000000000Z',
+    size: sizeBytes ?? 2_000_000_000,
+    digest: 'a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72',
+    details: {
+      parent_model: '',
+      format: 'gguf',
+      family: families?.[0] ?? 'llama',
+      families: families ?? ['llama'],
+      parameter_size: parameterSize ?? '',
+      quantization_level: 'Q4_K_M',
+    },
+  };
+}
