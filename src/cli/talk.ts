@@ -72,7 +72,7 @@ export function answerText({name}: SpecialistView, {model, outputTokens, seconds
 function notRunning(view: SpecialistView): TektonError {
   const why = whyNotReady(view);
   const disabled = why?.reason === 'Disabled';
-  return new TektonError(`${view.name} is not running: ${why?.message ?? 'it has no port'}`, {
+  return new TektonError(`cannot chat with ${view.name}: ${why?.message ?? 'it is not running'}`, {
     hint: disabled ? 'enable it in its fleet file' : 'tekton-ai up',
   });
 }
@@ -80,7 +80,7 @@ function notRunning(view: SpecialistView): TektonError {
 function notReady(view: SpecialistView): TektonError {
   const why = whyNotReady(view);
   const text = why === undefined ? 'for a reason unknown' : `${why.reason}: ${why.message}`;
-  return new TektonError(`${view.name} is not ready: ${text}`, {hint: `tekton-ai describe ${view.name}`});
+  return new TektonError(`cannot chat with ${view.name}: ${text}`, {hint: `tekton-ai describe ${view.name}`});
 }
 
 async function tokenFor(

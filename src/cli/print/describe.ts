@@ -87,7 +87,7 @@ function specFields(spec: SpecialistSpec | undefined): readonly Field[] {
     ['Parameters', listText(Object.entries(parameters).map(([key, value]) => `${key}=${JSON.stringify(value)}`))],
     ['Concurrency', `${concurrency.max} at once, ${concurrency.queue} queued`],
     ['Depends On', listText(dependsOn)],
-    ['Restart', restartPolicy],
+    ['Restart Policy', restartPolicy],
     [
       'Probes',
       `every ${periodSeconds}s, ${timeoutSeconds}s each, ${failureThreshold} misses; start ${startupSeconds}s`,

@@ -1,0 +1,109 @@
+/** `worker` by hand, and the verbs that talk to what it serves: the real specialist with the offline provider. */
+import {afterAll, beforeAll, describe, expect, it} from '@jest/globals';
+import type {ListDocument, SpecialistDocument} from '../../src/cli/print/documents.js';
+import {RegistryClient} from '../../src/registry/registry-client.js';
+import {cli, type Ran} from './host.js';
+import {makeState, type State} from './state.js';
+
+let state: State;
+let served: Promise<Ran>;
+const stop = new AbortController();
+
+beforeAll(async () => {
+  state = await makeState();
+  const argv = ['worker', '--component', 'athena', '--provider', 'offline'];
+  served = cli(argv, {home: state.home, signal: stop.signal});
+  await Promise.race([new RegistryClient({home: state.home}).waitFor('athena-ai'), failIfEnded(served)]);
+});
+
+afterAll(async () => {
+  stop.abort();
+  const {code, err} = await served;
+  const left = await new RegistryClient({home: state.home}).list();
+  state.remove();
+  expect(code).toBe(130);
+  expect(err).toMatch(/^athena-ai listens on 127\.0\.0\.1:\d+, offline:expertise; Control-C ends it\n$/);
+  expect(left).toEqual([]);
+});
+
+describe('a specialist that is served by hand', () => {
+  it('is Ready, and belongs to no fleet', async () => {
+    const {code, out, err} = await cli(['get', '-o', 'json', '--role', 'nobody'], {home: state.home});
+    expect({code, err}).toEqual({code: 0, err: ''});
+    expect((JSON.parse(out) as ListDocument).items).toEqual([]);
+    const {out: one} = await cli(['get', 'athena', '-o', 'json'], {home: state.home});
+    expect(JSON.parse(one) as SpecialistDocument).toMatchObject({
+      metadata: {name: 'athena', namespace: 'default', annotations: {'tekton.ai/ai-id': 'athena-ai'}},
+      status: {
+        phase: 'Ready',
+        model: {provider: 'offline', model: 'expertise'},
+        instance: {identity: {pid: process.pid}},
+      },
+    });
+    const {out: wide} = await cli(['get', '--component', 'athena', '-o', 'wide'], {home: state.home});
+    expect(wide).toMatch(/\nathena +athena +True +Ready +offline:expertise +\d+ +0 +\d+s +\d+ +0 +<none> +Ready\n$/);
+  });
+
+  it('shows its memory in status', async () => {
+    const {out} = await cli(['status'], {home: state.home});
+    expect(out).toMatch(/\nathena +athena-ai +\d+ +offline:expertise +Ready +0 +\d+s +\d+ MB\n$/);
+  });
+
+  it('prints as YAML that reads back as the same document', async () => {
+    const {parse} = await import('yaml');
+    const {out} = await cli(['get', '-o', 'yaml'], {home: state.home});
+    expect(parse(out)).toMatchObject({kind: 'List', items: [{kind: 'Specialist', metadata: {name: 'athena'}}]});
+  });
+
+  it('is not served twice', async () => {
+    const {code, err} = await cli(['worker', '--component', 'athena'], {home: state.home});
+    expect(code).toBe(5);
+    expect(err).toMatch(
+      /^error: cannot serve athena-ai: it already runs on port \d+\nhint: give this one another --name/,
+    );
+  });
+});
+
+describe('chat', () => {
+  it('prints the answer as it comes, and nothing else', async () => {
+    const {code, out, err} = await cli(['chat', 'athena', 'who', 'are', 'you?'], {home: state.home});
+    expect({code, err}).toEqual({code: 0, err: ''});
+    expect(out).toMatch(/no model is connected/i);
+    expect(out.endsWith('\n')).toBe(true);
+  });
+
+  it('reads the message from standard input, and can wait for the whole answer', async () => {
+    const whole = await cli(['chat', 'athena-ai', '-', '--no-stream'], {home: state.home, stdin: 'who are you?'});
+    const streamed = await cli(['chat', 'athena', 'who are you?'], {home: state.home});
+    expect(whole).toEqual(streamed);
+  });
+
+  it('prints the reply as JSON', async () => {
+    const {out} = await cli(['chat', 'athena', 'hello', '-o', 'json'], {home: state.home});
+    const reply = JSON.parse(out) as Record<string, unknown>;
+    expect(reply).toMatchObject({type: 'chat_response', ai_id: 'athena-ai', model: 'offline:expertise'});
+    expect(typeof reply['content']).toBe('string');
+    expect(reply).not.toHaveProperty('request_id');
+  });
+
+  it.each([[['chat', 'athena']], [['chat', 'athena', '-']], [['chat', 'athena', ' ']]])(
+    '%j has nothing to say: 4',
+    async argv => {
+      const {code, out, err} = await cli(argv, {home: state.home});
+      expect({code, out}).toEqual({code: 4, out: ''});
+      expect(err).toContain('hint: tekton-ai chat NAME "message", or - to read it from standard input\n');
+    },
+  );
+});
+
+it('refuses a provider that it does not know, as a file would be', async () => {
+  const {code, err} = await cli(['worker', '--component', 'numa', '--provider', 'olama'], {home: state.home});
+  expect(code).toBe(4);
+  expect(err).toContain('olama');
+  expect(err).toContain('did you mean `ollama`?');
+});
+
+async function failIfEnded(run: Promise<Ran>): Promise<never> {
+  const {code, err} = await run;
+  throw new Error(`the worker ended with ${code}: ${err}`);
+}
