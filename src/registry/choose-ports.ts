@@ -44,7 +44,8 @@ export async function choosePorts(
   holdings: Holdings,
   probe: Probe,
 ): Promise<readonly Choice[]> {
-  const table: Table = {holdings, given: new Map(), refused: new Set(), firstOpen: new Map(), probe};
+  const batch = new Set(requests.flatMap(({aiId, uid}) => [aiId, uid]));
+  const table: Table = {batch, holdings, given: new Map(), refused: new Set(), firstOpen: new Map(), probe};
   const choices: Choice[] = [];
   for (const {request, index} of inOrder(requests)) {
     const choice = await chooseOne(request, request.range ?? range, table);
@@ -56,11 +57,13 @@ export async function choosePorts(
 
 /** What is known while one batch is served. */
 interface Table {
+  /** Ai ids and uids of the requests. */
+  readonly batch: ReadonlySet<string>;
   readonly holdings: Holdings;
   readonly given: Map<number, string>;
   /** `host port` that the kernel refused. */
   readonly refused: Set<string>;
-  /** Below it no port of the host and range is open to anybody: a batch of 5,000 doesn't begin at the start each time. */
+  /** Below it no port of the host and range is open to any request: a batch of 5,000 doesn't begin at the start each time. */
   readonly firstOpen: Map<string, number>;
   readonly probe: Probe;
 }
@@ -96,20 +99,26 @@ async function chooseOne(request: PortRequest, range: PortRange, table: Table): 
 
 async function lowest(request: PortRequest, host: string, range: PortRange, table: Table): Promise<Choice> {
   const place = `${host} ${range.from} ${range.to}`;
-  const start = table.firstOpen.get(place) ?? range.from;
-  let passed = true;
-  for (let port = start; port <= range.to; port++) {
-    if (request.avoid?.includes(port)) {
-      passed = false; // open to others
-      continue;
-    }
-    if (passed) table.firstOpen.set(place, port + 1);
-    if (holderOf(port, request, table) !== undefined) continue;
+  let closed = true;
+  for (let port = table.firstOpen.get(place) ?? range.from; port <= range.to; port++) {
+    closed &&= isClosed(port, host, table);
+    if (closed) table.firstOpen.set(place, port + 1);
+    if (closed || request.avoid?.includes(port) || holderOf(port, request, table) !== undefined) continue;
     const answer = await ask(port, host, table);
     if (answer === 'denied') return {type: 'unusable', port, host};
     if (answer === 'free') return {type: 'port', port};
   }
   return {type: 'exhausted', range};
+}
+
+/** Whether no request of the batch can get the port any more. */
+function isClosed(port: number, host: string, {batch, given, refused, holdings}: Table): boolean {
+  if (given.has(port) || refused.has(`${host} ${port}`)) return true;
+  const registrant = holdings.registered.get(port);
+  const reservation = holdings.reserved.get(port);
+  return (
+    (registrant !== undefined && !batch.has(registrant)) || (reservation !== undefined && !batch.has(reservation.uid))
+  );
 }
 
 async function ask(port: number, host: string, table: Table): Promise<'free' | 'taken' | 'denied'> {

@@ -19,16 +19,16 @@ import {TektonError} from '../api/errors.js';
  * synchronous where the kernel only touches memory, and asynchronous where it waits for the disk.
  */
 export interface FileSteps {
-  open(path: string, flags: number, mode: number): number | Promise<number>;
+  readonly open: (path: string, flags: number, mode: number) => number | Promise<number>;
   /** Writes all of `data`. */
-  write(fd: number, data: Uint8Array): void | Promise<void>;
-  sync(fd: number): void | Promise<void>;
-  close(fd: number): void | Promise<void>;
-  rename(from: string, to: string): void | Promise<void>;
-  link(from: string, to: string): void | Promise<void>;
-  unlink(path: string): void | Promise<void>;
-  list(folder: string): readonly string[] | Promise<readonly string[]>;
-  modifiedMs(path: string): number | Promise<number>;
+  readonly write: (fd: number, data: Uint8Array) => void | Promise<void>;
+  readonly sync: (fd: number) => void | Promise<void>;
+  readonly close: (fd: number) => void | Promise<void>;
+  readonly rename: (from: string, to: string) => void | Promise<void>;
+  readonly link: (from: string, to: string) => void | Promise<void>;
+  readonly unlink: (path: string) => void | Promise<void>;
+  readonly list: (folder: string) => readonly string[] | Promise<readonly string[]>;
+  readonly modifiedMs: (path: string) => number | Promise<number>;
 }
 
 export const realSteps: FileSteps = {

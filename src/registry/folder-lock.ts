@@ -44,6 +44,7 @@ function heldFolder(
   release: () => Promise<void>,
   kernel: KernelLock | undefined,
 ): HeldLock {
+  if (identity !== undefined) owned.set(folder, identity);
   const isOurs = (): boolean => !isCompromised() && identity !== undefined && identityOf(folder) === identity;
   return {
     assertHeld: () => {
@@ -56,6 +57,7 @@ function heldFolder(
       // A folder that somebody else made meanwhile is theirs, but proper-lockfile must still stop its timer.
       if (isOurs()) await release().catch(() => undefined);
       else await abandon(folder, release);
+      owned.delete(folder);
       kernel?.writeMark('');
     },
   };
@@ -69,6 +71,9 @@ async function abandon(folder: string, release: () => Promise<void>): Promise<vo
 }
 
 const abandoned = new Set<string>();
+
+/** Folders of the locks that this process holds, with their identity. */
+const owned = new Map<string, string>();
 
 /** The folder as one that was made once: an inode number alone is used again. */
 function identityOf(folder: string): string | undefined {
@@ -112,7 +117,7 @@ const steps = {
   utimes: (path: string, atime: Date, mtime: Date, done: Callback<void>) =>
     call(done, () => utimesSync(path, atime, mtime)),
   rmdir: (path: string, done: Callback<void>) => call(done, () => removeUnlessAbandoned(path)),
-  rmdirSync: removeUnlessAbandoned,
+  rmdirSync: removeIfOurs,
 };
 
 function makeMarked(folder: string, kernel: KernelLock | undefined): void {
@@ -124,6 +129,11 @@ function makeMarked(folder: string, kernel: KernelLock | undefined): void {
     throw error;
   }
   kernel?.writeMark(`held ${identityOf(folder) ?? ''}`);
+}
+
+/** proper-lockfile's farewell when the process ends while it holds locks. */
+function removeIfOurs(folder: string): void {
+  if (owned.has(folder) && owned.get(folder) === identityOf(folder)) rmdirSync(folder);
 }
 
 function removeUnlessAbandoned(path: string): void {
