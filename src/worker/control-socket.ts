@@ -5,7 +5,7 @@ import type {Server, Socket} from 'node:net';
 import {LineDecoder, encode} from '../protocol/codec.js';
 import type {Decoded} from '../protocol/codec.js';
 import type {ControlNotice, ControlReply, ControlRequest, Hello, WorkerConfig} from '../protocol/control.js';
-import {closeAll, ListenError} from './server.js';
+import {closeAll, isInUse, ListenError} from './server.js';
 import type {Specialist} from './specialist.js';
 
 /** Usage is told at most this often, and only when it has changed. */
@@ -31,7 +31,7 @@ export async function listenControl(specialist: Specialist, path: string, orders
   try {
     return await bind(specialist, path, orders);
   } catch (error) {
-    if (!(error instanceof ListenError) || error.reason !== 'PortTaken' || !(await isAbandoned(path))) throw error;
+    if (!(error instanceof ListenError) || !isInUse(error.cause) || !(await isAbandoned(path))) throw error;
     unlinkSync(path);
     return bind(specialist, path, orders);
   }

@@ -14,10 +14,14 @@ export class ListenError extends TektonError {
   override readonly name = 'ListenError';
   readonly reason: 'PortTaken' | 'LaunchFailed';
 
-  constructor(what: string, cause: Error) {
+  constructor(what: string, cause: Error, reason: ListenError['reason'] = 'LaunchFailed') {
     super(`cannot listen on ${what}`, {cause});
-    this.reason = 'code' in cause && cause.code === 'EADDRINUSE' ? 'PortTaken' : 'LaunchFailed';
+    this.reason = reason;
   }
+}
+
+export function isInUse(error: unknown): boolean {
+  return typeof error === 'object' && error !== null && 'code' in error && error.code === 'EADDRINUSE';
 }
 
 export interface ClientServer {
@@ -36,7 +40,8 @@ export function listen(specialist: Specialist, host: string, port: number): Prom
     serve(socket, specialist, serveHttp);
   });
   return new Promise((resolve, reject) => {
-    const failed = (cause: Error): void => reject(new ListenError(`${host}:${port}`, cause));
+    const failed = (cause: Error): void =>
+      reject(new ListenError(`${host}:${port}`, cause, isInUse(cause) ? 'PortTaken' : 'LaunchFailed'));
     server.once('error', failed);
     server.listen({host, port}, () => {
       server.off('error', failed);

@@ -56,7 +56,7 @@ describe('the control socket', () => {
 
   it('leaves a socket that answers alone, and leaves nothing bound', async () => {
     const server = createServer().listen(path);
-    await expect(start()).rejects.toMatchObject({name: 'ListenError', reason: 'PortTaken'});
+    await expect(start()).rejects.toMatchObject({name: 'ListenError', reason: 'LaunchFailed'});
     await new Promise(resolve => server.close(resolve));
   });
 

@@ -298,6 +298,16 @@ describe('a client that goes away', () => {
     await until(() => call.signal.aborted, 'the abort');
   });
 
+  it('is missed also when it had ended its side first', async () => {
+    const {client, provider} = await start();
+    const talk = client();
+    talk.socket.end('{"content":"hi"}');
+    const call = await provider.call(0);
+    await until(() => talk.socket.writableFinished, 'the end of what it sends');
+    talk.close();
+    await until(() => call.signal.aborted, 'the abort');
+  });
+
   it('frees its places in the queue', async () => {
     const {client, provider} = await start({concurrency: {max: 1, queue: 1}});
     const talk = client().send({content: 'runs', request_id: 1}, {content: 'waits', request_id: 2});

@@ -1,0 +1,212 @@
+/** What bounds a worker: places for chats, remembered conversations, and how long a word about the model counts. */
+import {describe, expect, it} from '@jest/globals';
+import fc from 'fast-check';
+import type {ModelCheck} from '../../src/api/types.js';
+import {Limiter, QueueFullError} from '../../src/worker/limiter.js';
+import {ModelState} from '../../src/worker/model-state.js';
+import {Sessions} from '../../src/worker/sessions.js';
+
+const never = new AbortController().signal;
+
+describe('Limiter', () => {
+  it('never runs more than the limit, loses no place, and keeps the order, whatever comes', async () => {
+    const step = fc.oneof(
+      fc.constant({do: 'acquire'} as const),
+      fc.record({do: fc.constant('release' as const), which: fc.nat()}),
+      fc.record({do: fc.constant('abort' as const), which: fc.nat()}),
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({min: 1, max: 3}),
+        fc.integer({min: 0, max: 3}),
+        fc.array(step),
+        async (max, queue, steps) => {
+          const limiter = new Limiter({max, queue});
+          const held: {n: number; release: () => void}[] = [];
+          const waiting: {n: number; abort: AbortController}[] = [];
+          const entered: number[] = [];
+          let n = 0;
+          for (const action of steps) {
+            if (action.do === 'acquire') {
+              const mine = n++;
+              const abort = new AbortController();
+              const before = limiter.active + limiter.queued;
+              waiting.push({n: mine, abort});
+              const leave = (): void =>
+                void waiting.splice(
+                  waiting.findIndex(w => w.n === mine),
+                  1,
+                );
+              limiter.acquire(abort.signal).then(
+                release => {
+                  leave();
+                  held.push({n: mine, release});
+                  entered.push(mine);
+                },
+                (error: unknown) => {
+                  leave();
+                  if (error instanceof QueueFullError) expect(before).toBe(max + queue);
+                },
+              );
+            } else if (action.do === 'release' && held.length > 0) {
+              const [gone] = held.splice(action.which % held.length, 1);
+              gone?.release();
+              gone?.release();
+            } else if (action.do === 'abort' && waiting.length > 0) {
+              waiting[action.which % waiting.length]?.abort.abort(new Error('left'));
+            }
+            await new Promise(resolve => setImmediate(resolve));
+            expect(limiter.active).toBe(held.length);
+            expect(limiter.queued).toBe(waiting.length);
+            expect(limiter.active).toBeLessThanOrEqual(max);
+            expect(limiter.queued === 0 || limiter.active === max).toBe(true);
+          }
+          expect(entered).toEqual([...entered].sort((a, b) => a - b));
+        },
+      ),
+      {numRuns: 50},
+    );
+  });
+
+  it('admits those who wait when the limit grows', async () => {
+    const limiter = new Limiter({max: 1, queue: 9});
+    await limiter.acquire(never);
+    const second = limiter.acquire(never);
+    limiter.configure({max: 2, queue: 9});
+    await second;
+    expect(limiter.active).toBe(2);
+  });
+});
+
+describe('Sessions', () => {
+  it('forgets a session that was idle for too long, and only that', () => {
+    let minutes = 0;
+    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10}, () => minutes * 60_000);
+    sessions.remember('old', [], 'q', 'a');
+    minutes = 6;
+    sessions.remember('new', [], 'q', 'a');
+    minutes = 11;
+    expect(sessions.turns('old')).toEqual([]);
+    expect(sessions.turns('new')).toHaveLength(2);
+    expect(sessions.size).toBe(1);
+  });
+
+  it('keeps the thousand used last', () => {
+    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10}, () => 0);
+    for (let n = 0; n < 1000; n++) sessions.remember(`s${n}`, [], 'q', 'a');
+    sessions.remember('s0', sessions.turns('s0'), 'q', 'a');
+    sessions.remember('one more', [], 'q', 'a');
+    expect(sessions.size).toBe(1000);
+    expect(sessions.turns('s1')).toEqual([]);
+    expect(sessions.turns('s0')).toHaveLength(4);
+  });
+
+  it('holds a bounded amount of text, however long the messages are', () => {
+    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10}, () => 0);
+    const long = 'x'.repeat(6 * 1024 * 1024);
+    for (const name of ['a', 'b', 'c']) sessions.remember(name, [], long, '');
+    expect([sessions.turns('a').length, sessions.turns('b').length, sessions.turns('c').length]).toEqual([0, 2, 2]);
+  });
+
+  it('remembers nothing with a limit of no turns', () => {
+    const sessions = new Sessions({maxTurns: 0, idleMinutes: 10}, () => 0);
+    sessions.remember('s', [], 'q', 'a');
+    expect(sessions.turns('s')).toEqual([]);
+  });
+});
+
+describe('ModelState', () => {
+  const available: ModelCheck = {available: true};
+  const missing: ModelCheck = {available: false, reason: 'ModelNotFound', message: 'pull it'};
+
+  function setUp(check: (signal: AbortSignal) => Promise<ModelCheck> = async () => available): {
+    state: ModelState;
+    clock: {ms: number};
+    asked: () => number;
+    suspects: string[];
+  } {
+    const clock = {ms: 1_000_000};
+    const suspects: string[] = [];
+    let asked = 0;
+    const state = new ModelState({
+      now: () => clock.ms,
+      check: signal => {
+        asked++;
+        return check(signal);
+      },
+      onSuspect: code => suspects.push(code),
+    });
+    return {state, clock, asked: () => asked, suspects};
+  }
+
+  it('asks the provider when nobody has said anything, at most every ten seconds, many askers once', async () => {
+    const {state, clock, asked} = setUp();
+    await Promise.all([state.current(), state.current()]);
+    await state.current();
+    expect(asked()).toBe(1);
+    clock.ms += 10_001;
+    await state.current();
+    expect(asked()).toBe(2);
+  });
+
+  it('believes its owner for thirty seconds after the owner left, then looks for itself', async () => {
+    const {state, clock, asked} = setUp();
+    const left = state.ownerConnected();
+    state.ownerSays(missing);
+    clock.ms += 3_600_000;
+    expect(await state.current()).toBe(missing);
+    left();
+    clock.ms += 30_000;
+    expect(await state.current()).toBe(missing);
+    expect(asked()).toBe(0);
+    clock.ms += 1;
+    expect(await state.current()).toBe(available);
+    expect(asked()).toBe(1);
+  });
+
+  it('looks again by itself for what it found out by itself, though an owner is there', async () => {
+    const {state, clock, asked} = setUp();
+    state.ownerConnected();
+    await state.current();
+    clock.ms += 10_001;
+    await state.current();
+    expect(asked()).toBe(2);
+  });
+
+  it('does not let a slow check undo what was said meanwhile, or speak for another model', async () => {
+    let answer: (check: ModelCheck) => void = () => undefined;
+    const {state} = setUp(() => new Promise(resolve => (answer = resolve)));
+    const slow = state.current();
+    state.ownerSays(missing);
+    answer(available);
+    await slow;
+    expect(state.known).toBe(missing);
+    state.forget();
+    const stale = state.current();
+    state.forget();
+    answer(available);
+    await stale;
+    expect(state.known).toBeUndefined();
+  });
+
+  it('takes no answer within two seconds, or a throw, for unavailable', async () => {
+    const hung = setUp(() => new Promise(() => undefined));
+    expect(await hung.state.current()).toMatchObject({available: false, reason: 'ProviderUnreachable'});
+    const thrown = setUp(() => Promise.reject(new Error('boom')));
+    expect(await thrown.state.current()).toEqual({available: false, reason: 'ProviderError', message: 'boom'});
+  });
+
+  it('suspects the model after faults of the provider, not after those of a request', () => {
+    const {state, suspects} = setUp();
+    state.chatWorked();
+    state.chatFailed('bad_request', 'too long');
+    state.chatFailed('overloaded', 'busy');
+    expect(state.known).toBeUndefined();
+    state.chatFailed('quota_exceeded', 'no credit');
+    expect(state.known).toEqual({available: false, reason: 'QuotaExceeded', message: 'no credit'});
+    state.chatWorked();
+    state.chatWorked();
+    expect(state.known).toEqual({available: true});
+    expect(suspects).toEqual(['quota_exceeded', 'recovered']);
+  });
+});
