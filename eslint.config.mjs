@@ -18,7 +18,7 @@ export default tseslint.config(
       '@typescript-eslint/no-unused-vars': ['error', {argsIgnorePattern: '^_', varsIgnorePattern: '^_'}],
       '@typescript-eslint/require-await': 'off', // an async interface is also met by code that has nothing to wait for
       'no-restricted-imports': ['error', {paths: [{name: 'child_process', message: 'Use node:child_process.'}, {name: 'fs', message: 'Use node:fs.'}]}],
-      eqeqeq: 'error',
+      eqeqeq: ['error', 'always', {null: 'ignore'}],
       curly: ['error', 'multi-line'],
     },
   },

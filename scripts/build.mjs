@@ -36,7 +36,10 @@ const namedImports = {
   name: 'named-imports',
   setup({onResolve, onLoad}) {
     onResolve({filter: /^[^./]/}, ({path, kind, pluginData}) =>
-      kind === 'dynamic-import' && !path.startsWith('node:') && !common.external.includes(path) && pluginData !== 'inner'
+      kind === 'dynamic-import' &&
+      !path.startsWith('node:') &&
+      !common.external.includes(path) &&
+      pluginData !== 'inner'
         ? {path, namespace: 'named-imports'}
         : undefined,
     );
@@ -59,7 +62,9 @@ const separateProviders = {
   name: 'separate-providers',
   setup({onResolve}) {
     onResolve({filter: new RegExp(`^(\\.|\\.\\./providers)/(${providers.join('|')})\\.js$`)}, ({path, kind}) =>
-      kind === 'dynamic-import' ? {path: `./${path.split('/').at(-1).replace('.js', '.cjs')}`, external: true} : undefined,
+      kind === 'dynamic-import'
+        ? {path: `./${path.split('/').at(-1).replace('.js', '.cjs')}`, external: true}
+        : undefined,
     );
   },
 };
@@ -72,7 +77,9 @@ await build({
   splitting: true,
   chunkNames: 'chunks/[name]-[hash]',
   plugins: [namedImports],
-  banner: {js: `import {createRequire as __createRequire} from 'node:module';const require = __createRequire(import.meta.url);`},
+  banner: {
+    js: `import {createRequire as __createRequire} from 'node:module';const require = __createRequire(import.meta.url);`,
+  },
 });
 await build({
   ...common,
@@ -105,7 +112,16 @@ async function writeSchemas() {
 }
 
 function declareTypes() {
-  const flags = ['-p', 'tsconfig.json', '--noEmit', 'false', '--emitDeclarationOnly', '--declaration', '--rootDir', 'src'];
+  const flags = [
+    '-p',
+    'tsconfig.json',
+    '--noEmit',
+    'false',
+    '--emitDeclarationOnly',
+    '--declaration',
+    '--rootDir',
+    'src',
+  ];
   const {status} = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', ...flags], {stdio: 'inherit'});
   if (status !== 0) process.exit(status ?? 1);
 }

@@ -47,7 +47,6 @@ export async function converge(
   records: readonly FleetRecord[],
   options: ConvergeOptions,
 ): Promise<Convergence> {
-  const deadline = performance.now() + options.timeoutMs;
   const timeout = AbortSignal.timeout(Math.max(1, options.timeoutMs));
   const signal = AbortSignal.any([context.signal, timeout]);
   for (;;) {
@@ -63,7 +62,7 @@ export async function converge(
       }
     }
     const lead = await tryHold(context.home, 'leader');
-    if (lead) return await convergeHere(context, lead, records, {...options, timeoutMs: deadline - performance.now()});
+    if (lead) return await convergeHere(context, lead, records, options, signal);
     context.signal.throwIfAborted();
     if (timeout.aborted) {
       throw new LockBusyError(`cannot converge ${context.home}: another process has been at it all the time`, {
@@ -79,9 +78,9 @@ async function convergeHere(
   lead: HeldLock,
   records: readonly FleetRecord[],
   options: ConvergeOptions,
+  signal: AbortSignal,
 ): Promise<Convergence> {
   const ports = wire({home: context.home, environment: context.environment, log: silent});
-  const signal = AbortSignal.any([context.signal, AbortSignal.timeout(Math.max(1, options.timeoutMs))]);
   const statuses: FleetStatus[] = [];
   const unmet: Convergence['unmet'][number][] = [];
   let result: Convergence['result'] = 'done';

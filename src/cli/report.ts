@@ -37,7 +37,7 @@ export async function reportConvergence(
     result === 'stuck' ? `not ${state}, and waiting won't help:` : `not ${state} within ${timeoutMs / 1000} s:`;
   await writeLine(context.stderr, head);
   for (const {specialist, why} of unmet)
-    await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);
+    {await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);}
   if (unmet.length === 0) await writeLine(context.stderr, '  the controller has not come to it yet');
   return exitCodes.notReady;
 }

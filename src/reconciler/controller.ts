@@ -38,6 +38,8 @@ const statusEveryMs = 50;
 /** Everything is looked at again this often though nothing called for it, ms; plus up to a quarter of it. */
 const resyncMs = 300_000;
 const retryAfterErrorMs = 2000;
+/** How long the first statuses wait for the first look at the models, ms. */
+const firstLookMs = 1000;
 
 export class Controller {
   readonly #options: ControllerOptions;
@@ -55,6 +57,7 @@ export class Controller {
   #cancelFlush: (() => void) | undefined;
   #flushing: Promise<void> = Promise.resolve();
   #cancelResync: (() => void) | undefined;
+  #silent = true;
   #closed = false;
 
   constructor(options: ControllerOptions) {
@@ -106,6 +109,10 @@ export class Controller {
     await this.#restore();
     for (const specialist of this.#specialists.values()) this.#greet(specialist);
     await this.#fleets.reloadAll();
+    // What an earlier controller found Ready is not said to be unready only because we haven't looked yet.
+    await this.#withinMs(firstLookMs, this.#models.looked());
+    this.#silent = false;
+    for (const fleet of this.#fleets.all.values()) this.#touch(fleet.key);
     this.#registry.request();
     if (this.#options.follow) this.#resyncLater();
   }
@@ -362,8 +369,9 @@ export class Controller {
     specialist.observedGeneration = desired.generation;
     const check = this.#models.check(specialist.aiId);
     if (check) await worker.tellModelStatus(check);
-    if (!(first && what.startsWith('secret')))
+    if (!(first && what.startsWith('secret'))) {
       this.#record(specialist, 'Normal', 'Reconfigured', `changed ${what}, without a restart`);
+    }
     this.#registry.request();
   }
 
@@ -419,8 +427,9 @@ export class Controller {
       if (id === own || fleet.record.stopped) continue;
       for (const other of fleet.record.specialists) {
         if (other.aiId === mine.aiId && id < own) aiIds.set(other.aiId, id);
-        if (other.spec.port !== undefined && other.spec.port === mine.spec.port && id < own)
+        if (other.spec.port !== undefined && other.spec.port === mine.spec.port && id < own) {
           ports.set(other.spec.port, other.aiId);
+        }
       }
     }
     return {aiIds, ports};
@@ -520,6 +529,13 @@ export class Controller {
     );
   }
 
+  async #withinMs(ms: number, work: Promise<void>): Promise<void> {
+    let cancel: () => void = () => undefined;
+    const late = new Promise<void>(resolve => (cancel = this.#ports.clock.after(ms, resolve)));
+    await Promise.race([work, late]);
+    cancel();
+  }
+
   // ── what is said ──────────────────────────────────────────────────────────────────────────────
 
   #record(specialist: Specialist, type: 'Normal' | 'Warning', reason: string, message: string): void {
@@ -528,6 +544,7 @@ export class Controller {
 
   #touch(key: FleetKey): void {
     this.#dirty.add(fleetId(key));
+    if (this.#silent) return;
     this.#cancelFlush ??= this.#ports.clock.after(statusEveryMs, () => {
       this.#cancelFlush = undefined;
       this.#flushing = this.#flushing.then(() => this.#flush());

@@ -65,7 +65,7 @@ export class Fleets {
   async close(): Promise<void> {
     this.#closed = true;
     for (const cancel of this.#cancels) cancel();
-    await Promise.all([...this.all.values()].map(fleet => fleet.watch?.close()));
+    await Promise.all([...this.all.values()].map(async ({watch}) => watch?.close()));
     await Promise.all(this.#reloading.values());
   }
 
@@ -73,8 +73,9 @@ export class Fleets {
     const key = {namespace: record.namespace, fleet: record.name};
     const known = this.all.get(fleetId(key));
     if (known) {
-      if (known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped)
+      if (known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped) {
         known.sourceError = undefined;
+      }
       known.record = record;
       known.watch?.update(record);
       this.#options.changed(known);

@@ -83,6 +83,11 @@ export class ModelMonitor {
     for (const [key, value] of this.#groups) if (value === group) this.#groups.delete(key);
   }
 
+  /** Resolves when every look that is under way has ended. */
+  async looked(): Promise<void> {
+    await Promise.all([...this.#groups.values()].map(async ({looking}) => looking));
+  }
+
   check(aiId: string): ModelCheck | undefined {
     return this.#groupOf.get(aiId)?.wishes.get(aiId)?.check;
   }

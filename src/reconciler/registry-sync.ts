@@ -6,6 +6,7 @@ import type {Worker} from '../runtime/runtime.js';
 import type {Ports, RegistryFact} from './ports.js';
 
 const retryMs = 1000;
+const gatherMs = 20;
 
 export class RegistrySync {
   readonly #ports: Pick<Ports, 'registry' | 'log' | 'clock'>;
@@ -40,6 +41,8 @@ export class RegistrySync {
   async #run(): Promise<void> {
     try {
       while (this.#wanted) {
+        // Workers of one burst come up within milliseconds of each other: one commit for many of them.
+        await new Promise<void>(resolve => this.#ports.clock.after(gatherMs, resolve));
         this.#wanted = false;
         await this.#ports.registry.sync(this.#fleets(), this.#facts());
       }

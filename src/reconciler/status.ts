@@ -104,8 +104,9 @@ function decideLive(facts: Facts): Verdict {
 
 function decideModel(facts: Facts): Verdict {
   const {model} = facts;
-  if (facts.off)
+  if (facts.off) {
     return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked while it is off'};
+  }
   if (!model) return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked yet'};
   if (!model.available) return {type: 'ModelAvailable', status: 'False', reason: model.reason, message: model.message};
   const choice = facts.worker?.choice;
@@ -150,8 +151,9 @@ const needsPerson: ReadonlySet<Reason> = new Set<Reason>([
 ]);
 
 function decideStalled(facts: Facts, model: Verdict): Verdict {
-  if (facts.blocked && needsPerson.has(facts.blocked.reason))
+  if (facts.blocked && needsPerson.has(facts.blocked.reason)) {
     return {type: 'Stalled', status: 'True', ...facts.blocked};
+  }
   if (facts.crashLoop) {
     const message = facts.progress?.message ?? 'it goes down again and again';
     return {type: 'Stalled', status: 'True', reason: 'CrashLoop', message};
@@ -190,8 +192,9 @@ export function outlook(named: NamedStatus): Outlook {
     : {reason: 'Starting', message: 'not launched yet'};
   const current =
     status.observedGeneration >= generation && ready !== undefined && ready.observedGeneration >= generation;
-  if (status.phase === 'Disabled' || status.phase === 'Stopped')
+  if (status.phase === 'Disabled' || status.phase === 'Stopped') {
     return current ? {type: 'done'} : {type: 'waiting', why};
+  }
   if (ready && ready.observedGeneration >= generation && isTrue(status.conditions, 'Stalled')) {
     const stalled = condition(status.conditions, 'Stalled');
     return {type: 'stuck', why: stalled ?? why};

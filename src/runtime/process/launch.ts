@@ -109,7 +109,6 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   }
   const worker = await connect({home, intent, identity, exit, logPath});
   if (worker instanceof ProcessWorker) {
-    await writeLaunchRecord(home, {...intent, identity, state: 'running'});
     return {type: 'listening', worker};
   }
   await signalVerified(identity, 'SIGKILL', {group: true});
@@ -140,7 +139,7 @@ async function connect(parts: {
       controlPath: intent.controlPath,
       log: {path: logPath, offset: intent.logOffset ?? 0},
       control,
-      remember: rememberIn(home, {...intent, identity, state: 'running'}),
+      remember: keepRecord(home, {...intent, identity, state: 'running'}),
       childExit: exit,
     });
     // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
@@ -152,9 +151,17 @@ async function connect(parts: {
   }
 }
 
-/** Writes what a worker runs with into its launch record, for the time when it can't be asked. */
-export function rememberIn(home: string, record: LaunchRecord): (hello: Hello) => Promise<void> {
-  return ({generation, specHash, declared}) => writeLaunchRecord(home, {...record, generation, specHash, declared});
+/**
+ * Writes the launch record, now (unless it is written) and whenever the worker runs with something else: it serves when the worker can't be
+ * asked. One write at a time, and a failed one is no failure of the worker: its uid finds it in the process table.
+ */
+export function keepRecord(home: string, record: LaunchRecord, isWritten = false): (hello: Hello) => Promise<void> {
+  const write = (now: LaunchRecord): Promise<void> => writeLaunchRecord(home, now).catch(() => undefined);
+  let last = isWritten ? Promise.resolve() : write(record);
+  return ({generation, specHash, declared}) => {
+    last = last.then(() => write({...record, generation, specHash, declared}));
+    return last;
+  };
 }
 
 function workerEnvironment(request: LaunchRequest, {home, environment}: LaunchOptions): Record<string, string> {

@@ -4,14 +4,14 @@ import {formatVersion} from '../../api/types.js';
 import type {ProcessIdentity} from '../../api/types.js';
 import type {Hello} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
-import {readLaunchRecords, removeLaunchRecord, writeLaunchRecord} from '../../registry/launch-records.js';
+import {readLaunchRecords, removeLaunchRecord} from '../../registry/launch-records.js';
 import type {LaunchRecord} from '../../registry/launch-records.js';
 import {controlSocketPath, statePaths} from '../../registry/paths.js';
 import {findWorkers, isSame} from '../../registry/processes.js';
 import type {FoundWorker} from '../../registry/processes.js';
 import {connectUnix} from '../connect.js';
 import type {Discovery, LaunchOutcome, LaunchRequest, Remains, Runtime} from '../runtime.js';
-import {launchWorker, rememberIn} from './launch.js';
+import {launchWorker, keepRecord} from './launch.js';
 import {ensureProgram} from './program.js';
 import {ProcessWorker} from './worker.js';
 
@@ -75,7 +75,7 @@ export class ProcessRuntime implements Runtime {
       controlPath: record.controlPath,
       log: {path: statePaths(this.#options.home).log(record.aiId), offset: record.logOffset ?? 0},
       control: answer?.control,
-      remember: rememberIn(this.#options.home, {...record, identity}),
+      remember: keepRecord(this.#options.home, {...record, identity, state: 'running'}, record.state === 'running'),
     });
   }
 
@@ -91,10 +91,9 @@ export class ProcessRuntime implements Runtime {
     const who = {aiId, uid, identity, name: hello.name, component: hello.component, fleet, namespace};
     const runs = {host: hello.host, port, controlPath, generation, specHash, declared, startedAt};
     const record: LaunchRecord = {formatVersion, ...who, ...runs, state: 'running'};
-    await writeLaunchRecord(home, record);
     const log = {path: statePaths(home).log(aiId), offset: 0};
     const instance = {uid, identity, startedAt};
-    const remember = rememberIn(home, record);
+    const remember = keepRecord(home, record);
     return new ProcessWorker({instance, hello, host: hello.host, controlPath, log, control, remember});
   }
 }
