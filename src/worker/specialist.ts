@@ -195,7 +195,7 @@ export class Specialist {
 
   async #makeProvider({provider, component, expertise}: WorkerConfig): Promise<Provider> {
     if (provider.missingSecret !== undefined) {
-      throw new SecretMissingError(`cannot reach ${provider.name}: its key is missing: ${provider.missingSecret}`);
+      throw new SecretMissingError(`provider "${provider.name}" needs a key: set ${provider.missingSecret}`);
     }
     return this.#createProvider(provider, {component, expertise});
   }
