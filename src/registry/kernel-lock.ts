@@ -30,6 +30,7 @@ export function kernelLocks(): Promise<NativeLocks | undefined> {
 }
 
 async function load(): Promise<NativeLocks | undefined> {
+  // For tests of the fallback, and for file systems whose kernel locks are broken; all processes must agree on it.
   if (process.env['TEKTON_AI_NO_KERNEL_LOCKS'] === '1') return undefined;
   try {
     const module = (await import(nativeModule)) as {readonly default: NativeLocks};

@@ -1,7 +1,7 @@
 /**
  * Mutual exclusion between processes. A kernel lock on a file that is never deleted comes first: the kernel
  * releases it when its holder dies, so nobody waits for a dead one. Inside it, on the seed's two lock paths,
- * proper-lockfile, for tools that honour its convention. docs/decisions/ gives the measurements.
+ * proper-lockfile, for tools that honour its convention. docs/decisions/locks.md gives the measurements.
  */
 import {LockBusyError} from '../api/errors.js';
 import {Fifo} from './fifo.js';

@@ -80,10 +80,13 @@ interface Outcome {
 async function reserve(requests: readonly PortRequest[], options: AllocateOptions, lock: HeldLock): Promise<Outcome> {
   const {home, range, holdMs = 120_000, probe = probePort} = options;
   const now = Date.now();
-  const state = await options.registry();
   const owner = await ownIdentity();
+  const before = await options.registry();
   const others = readReservations(home).filter(reservation => !isReplaced(reservation, requests, owner));
-  const standing = await liveReservations(home, withoutRegistered(others, state), now);
+  const open = withoutRegistered(others, before);
+  const standing = await liveReservations(home, open, now);
+  // An owner that is dead by now may have registered since: what it registered still counts.
+  const state = standing.length === open.length ? before : await options.registry();
   let holdings = holdingsOf(state, standing);
   const wishes = requests.map(request => withOwnPort(request, state));
   let choices = await choosePorts(wishes, range, holdings, probe);

@@ -147,26 +147,24 @@ export class RegistryFile {
   /** False: the file is not the one that was read any more, nothing was written. */
   private async write(before: Loaded, entries: StoredEntries, lock: HeldLock): Promise<boolean> {
     const content = Buffer.from(serializeRegistry(entries));
-    const movedTo = before.damage === undefined ? undefined : this.setAside(before);
-    const {steps} = this.options;
+    const {steps, onHealed} = this.options;
+    let movedTo = '';
     try {
       await writeWhole(this.path, content, {
         beforeCommit: () => {
           lock.assertHeld();
-          if (!sameContent(this.readContent(), movedTo?.renamed ? undefined : before.content)) {
-            throw new OvertakenError();
-          }
+          if (!sameContent(this.readContent(), before.content)) throw new OvertakenError();
+          if (before.damage !== undefined) movedTo = this.setAside(before);
         },
         ...(steps && {steps}),
       });
     } catch (error) {
-      if (error instanceof OvertakenError || (error instanceof Error && error.cause instanceof OvertakenError)) {
-        return false;
-      }
+      if (error instanceof Error && error.cause instanceof OvertakenError) return false;
       throw error;
     }
     this.last = {content, entries, damage: undefined};
-    if (movedTo !== undefined) await this.options.onHealed?.({damage: before.damage ?? '', movedTo: movedTo.path});
+    // The change is committed, whether or not the event about the healing can be written.
+    if (before.damage !== undefined) await onHealed?.({damage: before.damage, movedTo}).catch(() => undefined);
     return true;
   }
 
@@ -174,19 +172,16 @@ export class RegistryFile {
    * Keeps the damaged file for a person. A file gets a second name, so that there is a registry at every moment; a
    * folder in its place can only be moved.
    */
-  private setAside(before: Loaded): {readonly path: string; readonly renamed: boolean} {
+  private setAside(before: Loaded): string {
     const time = new Date().toISOString().replace(/[:.]/g, '-');
     const path = `${this.path}.corrupt-${time}-${process.pid}`;
-    const renamed = before.content === undefined;
     try {
-      if (renamed) renameSync(this.path, path);
+      if (before.content === undefined) renameSync(this.path, path);
       else linkSync(this.path, path);
     } catch (error) {
-      if (!['EEXIST', 'ENOENT'].includes(errorCode(error) ?? '')) {
-        throw fileError(`cannot move ${this.path} aside`, error);
-      }
+      throw fileError(`cannot move ${this.path} aside`, error);
     }
-    return {path, renamed};
+    return path;
   }
 
   private async withRebuilt(entries: StoredEntries): Promise<StoredEntries> {

@@ -6,7 +6,9 @@ import {readEvents} from '../../src/registry/events.js';
 import {writeLaunchRecord} from '../../src/registry/launch-records.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
 import {statePaths} from '../../src/registry/paths.js';
+import {allocatePorts} from '../../src/registry/ports.js';
 import {identify} from '../../src/registry/processes.js';
+import type {RegistryState} from '../../src/registry/registry-file.js';
 import {readReservations} from '../../src/registry/reservations.js';
 import {listen, somePorts, start, startChild, tempHome} from './support.js';
 
@@ -110,6 +112,17 @@ describe('allocatePort', () => {
     await worker.line();
     const got = await client.allocatePorts([1, 2, 3].map(n => ({aiId: `n${n}-ai`, uid: `${n}`})));
     expect(got.map(result => result.ok && result.port)).toEqual([ports.from, ports.from + 2, ports.from + 3]);
+  });
+
+  test('leaves the port to a launch that registered and died while its reservation was looked at', async () => {
+    await client.allocatePort({aiId: 'x-ai'}); // makes the state folder
+    const reservation = {port: ports.from, aiId: 'a-ai', uid: 'u', owner: dead, expiresAt: 1e15};
+    writeFileSync(statePaths(home).ports, JSON.stringify({formatVersion: 1, reservations: [reservation]}));
+    const entry = {port: ports.from, component: 'a', metadata: {uid: 'u'}, registered_at: 1};
+    const states: RegistryState[] = [new Map(), new Map([['a-ai', entry]])];
+    const registry = async (): Promise<RegistryState> => states.shift() ?? new Map();
+    const results = await allocatePorts([{aiId: 'b-ai', uid: 'v'}], {home, range: ports, registry});
+    expect(results).toEqual([{ok: true, port: ports.from + 1}]);
   });
 
   test('takes the port of a dead entry of ours when no other is left', async () => {
