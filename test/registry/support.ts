@@ -8,7 +8,7 @@ import type {Server} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join, resolve} from 'node:path';
 import {createInterface} from 'node:readline';
-import {afterEach} from '@jest/globals';
+import {afterAll, afterEach} from '@jest/globals';
 import {build} from 'esbuild';
 
 const cleanups: (() => unknown)[] = [];
@@ -80,6 +80,10 @@ export function start(command: string, args: readonly string[], env: Record<stri
 
 let built: Promise<string> | undefined;
 
+afterAll(async () => {
+  if (built !== undefined) rmSync(await built, {force: true});
+});
+
 /** Runs `test/registry/child.ts` in a process of its own; `order` is what it is to do. */
 export async function startChild(order: object): Promise<Child> {
   built ??= buildChild();
@@ -98,6 +102,5 @@ async function buildChild(): Promise<string> {
     outfile,
     logLevel: 'error',
   });
-  process.once('exit', () => rmSync(outfile, {force: true}));
   return outfile;
 }
