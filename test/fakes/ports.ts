@@ -1,0 +1,366 @@
+/** The reconciler's world in memory: everything `Ports` asks for, in a test's hand. */
+import {genericExpertise, specialistDefaults} from '../../src/api/defaults.js';
+import {condition} from '../../src/api/conditions.js';
+import type {Condition, ConditionType} from '../../src/api/conditions.js';
+import {TektonError} from '../../src/api/errors.js';
+import {flatten, hashOf} from '../../src/api/hash.js';
+import {defaultPorts} from '../../src/api/types.js';
+import type {
+  Desired,
+  FleetEvent,
+  FleetRecord,
+  FleetStatus,
+  Json,
+  LoadedFleet,
+  ModelCheck,
+  NamedProvider,
+  NamedStatus,
+  ResolvedProvider,
+  SecretRef,
+  SpecialistSpec,
+} from '../../src/api/types.js';
+import {Controller} from '../../src/reconciler/controller.js';
+import type {ControllerOptions} from '../../src/reconciler/controller.js';
+import {nextRecord} from '../../src/reconciler/desired.js';
+import {fleetId} from '../../src/reconciler/fleets.js';
+import type {
+  FleetKey,
+  Models,
+  PortAnswer,
+  PortRequest,
+  Ports,
+  Registry,
+  RegistryFact,
+  Secrets,
+  Sources,
+  Store,
+} from '../../src/reconciler/ports.js';
+import type {AutoChoice} from '../../src/providers/auto.js';
+import {FakeClock} from './clock.js';
+import {FakeRuntime} from './runtime.js';
+
+// ── what is declared ────────────────────────────────────────────────────────────────────────────
+
+export const dev: FleetKey = {namespace: 'default', fleet: 'dev'};
+
+export const providers = {
+  ollama: {name: 'ollama', type: 'ollama', baseUrl: 'http://127.0.0.1:11434'},
+  hosted: {name: 'hosted', type: 'anthropic', apiKey: {env: 'HOSTED_KEY'}},
+  auto: {name: 'auto', type: 'auto'},
+  offline: {name: 'offline', type: 'offline'},
+} as const satisfies Record<string, NamedProvider>;
+
+/** What a test says of a specialist; everything else is a built-in default. */
+export interface Says extends Partial<Omit<SpecialistSpec, 'provider' | 'probes'>> {
+  readonly provider?: keyof typeof providers;
+  readonly probes?: Partial<SpecialistSpec['probes']>;
+  readonly fleet?: FleetKey;
+  readonly aiId?: string;
+  readonly generation?: number;
+}
+
+export function desire(name: string, says: Says = {}): Desired {
+  const {fleet = dev, aiId = `${name}-ai`, generation = 0, provider = 'ollama', probes, ...fields} = says;
+  const said = {component: name, ...fields, ...(says.provider && {provider}), ...(probes && {probes})};
+  const declared = flatten(JSON.parse(JSON.stringify(said)) as Json); // drops what is undefined
+  const spec: SpecialistSpec = {
+    ...specialistDefaults,
+    component: name,
+    model: 'llama3',
+    expertise: genericExpertise(name),
+    ...fields,
+    provider,
+    probes: {...specialistDefaults.probes, ...probes},
+  };
+  return {
+    aiId,
+    name,
+    namespace: fleet.namespace,
+    fleet: fleet.fleet,
+    labels: {},
+    spec,
+    provider: providers[provider],
+    generation,
+    declared,
+    specHash: hashOf(declared),
+    origins: Object.fromEntries(Object.keys(declared).map(path => [path, {type: 'file', file: '/f.yaml'}])),
+  };
+}
+
+export function loaded(specialists: readonly Desired[], changes: Partial<LoadedFleet> = {}): LoadedFleet {
+  return {
+    name: dev.fleet,
+    namespace: dev.namespace,
+    enabled: true,
+    ports: defaultPorts,
+    allowMassPrune: false,
+    source: {type: 'files', paths: ['/work/tekton-ai.yaml']},
+    files: ['/work/tekton-ai.yaml'],
+    watch: [],
+    specialists,
+    overrides: {},
+    notices: [],
+    ...changes,
+  };
+}
+
+// ── the world ───────────────────────────────────────────────────────────────────────────────────
+
+export class FakeStore implements Store {
+  readonly records = new Map<string, string>();
+  readonly statuses = new Map<string, FleetStatus>();
+  readonly written: FleetStatus[] = [];
+  readonly events: FleetEvent[] = [];
+  unreadable: Error | undefined;
+  unwritable: Error | undefined;
+
+  async readFleets(): Promise<readonly FleetRecord[]> {
+    if (this.unreadable) throw this.unreadable;
+    return [...this.records.values()].map(text => JSON.parse(text) as FleetRecord);
+  }
+
+  async updateFleet(
+    key: FleetKey,
+    change: (record: FleetRecord | undefined) => FleetRecord | undefined,
+  ): Promise<FleetRecord | undefined> {
+    const text = this.records.get(fleetId(key));
+    const next = change(text === undefined ? undefined : (JSON.parse(text) as FleetRecord));
+    if (next) this.records.set(fleetId(key), JSON.stringify(next));
+    return next;
+  }
+
+  async readStatus(key: FleetKey): Promise<FleetStatus | undefined> {
+    return this.statuses.get(fleetId(key));
+  }
+
+  async writeStatus(status: FleetStatus): Promise<void> {
+    if (this.unwritable) throw this.unwritable;
+    this.written.push(status);
+    this.statuses.set(fleetId({namespace: status.namespace, fleet: status.name}), status);
+  }
+
+  async appendEvents(events: readonly FleetEvent[]): Promise<void> {
+    if (this.unwritable) throw this.unwritable;
+    this.events.push(...events);
+  }
+}
+
+export class FakeSources implements Sources {
+  /** What each fleet's files say now. */
+  readonly content = new Map<string, LoadedFleet | Error>();
+  readonly reads: string[] = [];
+  watching = 0;
+  readonly #clock: FakeClock;
+  readonly #watchers = new Map<string, () => void>();
+
+  constructor(clock: FakeClock) {
+    this.#clock = clock;
+  }
+
+  /** Somebody saves the file; a watcher is told. */
+  edit(content: LoadedFleet | Error, key: FleetKey = dev): void {
+    this.content.set(fleetId(key), content);
+    this.#watchers.get(fleetId(key))?.();
+  }
+
+  async reload(record: FleetRecord): Promise<LoadedFleet> {
+    this.reads.push(this.#clock.iso());
+    const content = this.content.get(fleetId({namespace: record.namespace, fleet: record.name}));
+    if (content === undefined) return record;
+    if (content instanceof Error) throw content;
+    return content;
+  }
+
+  async watch(record: FleetRecord, changed: () => void): Promise<{update(): void; close(): Promise<void>}> {
+    const id = fleetId({namespace: record.namespace, fleet: record.name});
+    this.#watchers.set(id, changed);
+    this.watching += 1;
+    return {
+      update: () => undefined,
+      close: async () => {
+        this.watching -= 1;
+        this.#watchers.delete(id);
+      },
+    };
+  }
+}
+
+export class FakeRegistry implements Registry {
+  /** Ports that it knows to be taken by others. */
+  readonly taken = new Set<number>();
+  readonly passes: (readonly PortRequest[])[] = [];
+  readonly syncs: {readonly fleets: readonly string[]; readonly aiIds: readonly string[]}[] = [];
+  entries: readonly RegistryFact[] = [];
+  /** So many of the next syncs fail. */
+  failSyncs = 0;
+  failed = 0;
+  readonly #held = new Map<number, string>();
+
+  async allocate(requests: readonly PortRequest[]): Promise<readonly PortAnswer[]> {
+    this.passes.push(requests);
+    return requests.map(request => this.#allocate(request));
+  }
+
+  async sync(fleets: readonly string[], facts: readonly RegistryFact[]): Promise<void> {
+    if (this.failSyncs > 0) {
+      this.failSyncs -= 1;
+      this.failed += 1;
+      throw new TektonError('cannot write the registry: no space left on device');
+    }
+    this.entries = facts;
+    this.syncs.push({fleets, aiIds: facts.map(f => f.aiId).sort()});
+  }
+
+  #allocate({aiId, preferred, pinned, avoid, range}: PortRequest): PortAnswer {
+    const free = (port: number): boolean =>
+      !this.taken.has(port) && !avoid.includes(port) && (this.#held.get(port) ?? aiId) === aiId;
+    for (const [port, holder] of this.#held) if (holder === aiId) this.#held.delete(port);
+    if (pinned !== undefined && !free(pinned)) {
+      return {ok: false, reason: 'PortTaken', message: `port ${pinned} is taken by another program`};
+    }
+    const all = Array.from({length: range.to - range.from + 1}, (_, i) => range.from + i);
+    const port = pinned ?? [preferred ?? range.from, ...all].find(free);
+    if (port === undefined) {
+      return {ok: false, reason: 'PortsExhausted', message: `no free port in ${range.from}-${range.to}`};
+    }
+    this.#held.set(port, aiId);
+    return {ok: true, port};
+  }
+}
+
+export class FakeModels implements Models {
+  /** By name of the provider; absent: available. `hang`: no answer before the question is taken back. */
+  readonly answers = new Map<string, ModelCheck | 'hang'>();
+  readonly asked: {readonly provider: string; readonly models: readonly string[]}[] = [];
+  auto: AutoChoice = autoOf('ollama');
+  readonly #secrets: Secrets;
+
+  constructor(secrets: Secrets) {
+    this.#secrets = secrets;
+  }
+
+  async resolve({name, type, baseUrl, apiKey}: NamedProvider): Promise<ResolvedProvider> {
+    const secret = apiKey && (await this.#secrets.resolve(apiKey, undefined));
+    return {
+      name,
+      type: type === 'auto' ? 'offline' : type,
+      ...(baseUrl !== undefined && {baseUrl}),
+      ...(secret && ('value' in secret ? {apiKey: secret.value} : {missingSecret: secret.missing})),
+    };
+  }
+
+  async client(provider: ResolvedProvider): ReturnType<Models['client']> {
+    return {
+      check: async (models, signal) => {
+        this.asked.push({provider: provider.name, models});
+        const answer = this.answers.get(provider.name) ?? {available: true};
+        if (answer !== 'hang') return new Map(models.map(model => [model, answer]));
+        return new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason as Error), {once: true});
+        });
+      },
+      chat: () => {
+        throw new Error('the reconciler never chats');
+      },
+    };
+  }
+
+  async chooser(): ReturnType<Models['chooser']> {
+    return {choose: async () => this.auto};
+  }
+}
+
+export function autoOf(type: 'ollama' | 'anthropic' | 'offline', model = 'm'): AutoChoice {
+  return {provider: {name: type, type}, model, choice: {provider: type, type, model, why: `${type} it is`}};
+}
+
+/** Everything at once, and short ways to say what happens in it. */
+export class World {
+  readonly clock = new FakeClock();
+  readonly runtime = new FakeRuntime(this.clock);
+  readonly registry = new FakeRegistry();
+  readonly store = new FakeStore();
+  readonly sources = new FakeSources(this.clock);
+  /** By variable or path. */
+  readonly secretValues = new Map<string, string>();
+  readonly secrets: Secrets = {
+    resolve: async (ref: SecretRef) => {
+      const name = 'env' in ref ? ref.env : ref.file;
+      const value = this.secretValues.get(name);
+      return value === undefined ? {missing: `${name} is not set`} : {value};
+    },
+  };
+  readonly models = new FakeModels(this.secrets);
+  readonly warnings: string[] = [];
+  #uids = 0;
+  #applies = 0;
+
+  readonly ports: Ports = {
+    clock: this.clock,
+    random: () => 0.5,
+    newUid: () => `uid-${++this.#uids}`,
+    runtime: this.runtime,
+    registry: this.registry,
+    models: this.models,
+    secrets: this.secrets,
+    store: this.store,
+    sources: this.sources,
+    log: {
+      info: () => undefined,
+      debug: () => undefined,
+      warn: (fields, message) => this.warnings.push(`${message} ${JSON.stringify(fields)}`),
+    },
+  };
+
+  /** As `apply --yes` does: the record is written, and the source says the same. */
+  async apply(specialists: readonly Desired[], changes: Partial<LoadedFleet> = {}): Promise<FleetRecord> {
+    const fleet = loaded(specialists, changes);
+    const key = {namespace: fleet.namespace, fleet: fleet.name};
+    this.sources.content.set(fleetId(key), fleet);
+    const appliedAt = `apply ${++this.#applies}`;
+    const options = {confirmed: true, takeOver: true, prune: true, appliedAt, version: '1'};
+    const record = await this.store.updateFleet(key, previous => nextRecord(previous, fleet, options));
+    if (!record) throw new Error('nothing was applied');
+    return record;
+  }
+
+  controller(options: Partial<ControllerOptions> = {}): Controller {
+    return new Controller({ports: this.ports, version: '1', follow: true, parallel: 4, ...options});
+  }
+
+  /** A controller that has converged what was applied. */
+  async start(options: Partial<ControllerOptions> = {}): Promise<Controller> {
+    const controller = this.controller(options);
+    const started = controller.start();
+    await this.clock.advance(500);
+    await started;
+    return controller;
+  }
+
+  async close(controller: Controller): Promise<void> {
+    const closed = controller.close();
+    await this.clock.advance(1000);
+    await closed;
+  }
+
+  named(name: string, key: FleetKey = dev): NamedStatus {
+    const found = this.store.statuses.get(fleetId(key))?.specialists.find(s => s.name === name);
+    if (!found) throw new Error(`no status of ${name}`);
+    return found;
+  }
+
+  condition(name: string, type: ConditionType, key: FleetKey = dev): Condition {
+    const found = condition(this.named(name, key).status.conditions, type);
+    if (!found) throw new Error(`${name} has no condition ${type}`);
+    return found;
+  }
+
+  /** Reasons of what happened, in order; of one specialist or of all. */
+  reasons(name?: string): readonly string[] {
+    return this.events(name).map(event => event.reason);
+  }
+
+  events(name?: string): readonly FleetEvent[] {
+    return this.store.events.filter(event => name === undefined || event.aiId === `${name}-ai`);
+  }
+}

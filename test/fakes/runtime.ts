@@ -1,0 +1,256 @@
+/**
+ * Workers without processes: as the real runtime by its contract (test/contract/runtime.ts), and as crashing, hung,
+ * slow or stubborn as a test wants them.
+ */
+import type {Instance, LastExit, ModelCheck, Usage} from '../../src/api/types.js';
+import type {ControlNotice, Hello, WorkerConfig} from '../../src/protocol/control.js';
+import type {Clock} from '../../src/reconciler/ports.js';
+import type {Discovery, LaunchOutcome, LaunchRequest, Remains, Runtime, Worker} from '../../src/runtime/runtime.js';
+
+/** What comes of one launch. */
+export type LaunchScript =
+  | {readonly type: 'listen'; readonly afterMs?: number}
+  /** Ends before it listens. */
+  | {readonly type: 'fail'; readonly code?: number; readonly stderr?: readonly string[]}
+  /** Never says anything: given up after `startupMs`. */
+  | {readonly type: 'hang'};
+
+interface Record {
+  readonly request: LaunchRequest;
+  readonly process: FakeProcess | undefined;
+}
+
+const bootId = 'boot-1';
+
+/** One worker that lives, whoever holds it. */
+export class FakeProcess {
+  readonly instance: Instance;
+  readonly port: number;
+  readonly launch: LaunchRequest;
+  config: WorkerConfig;
+  usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  draining = false;
+  /** As under SIGSTOP: is there, answers nothing. */
+  hung = false;
+  /** Answers pings of others, not this many of the next ones. */
+  missPings = 0;
+  refuseConfigure: string | undefined;
+  /** Chats under way: stopping waits for them as long as its grace is. */
+  chats = 0;
+  /** All that it was told, in order. */
+  readonly configured: WorkerConfig[] = [];
+  readonly told: ModelCheck[] = [];
+  exit: LastExit | undefined;
+  readonly exited: Promise<LastExit>;
+  readonly listeners = new Set<(notice: ControlNotice) => void>();
+  #end: (exit: LastExit) => void = () => undefined;
+
+  constructor(launch: LaunchRequest, pid: number, startedAt: string) {
+    this.launch = launch;
+    this.config = launch.config;
+    this.port = launch.port;
+    this.instance = {uid: launch.uid, identity: {pid, startTime: `t${pid}`, bootId}, startedAt};
+    this.exited = new Promise(resolve => (this.#end = resolve));
+  }
+
+  get alive(): boolean {
+    return this.exit === undefined;
+  }
+
+  end(exit: Partial<LastExit> = {}): void {
+    if (this.exit) return;
+    this.exit = {at: new Date(0).toISOString(), stderrTail: [], ...exit};
+    this.#end(this.exit);
+  }
+
+  notify(notice: ControlNotice): void {
+    if (notice.type === 'usage') this.usage = notice.usage;
+    for (const listener of this.listeners) listener(notice);
+  }
+
+  hello(): Hello {
+    const {aiId, name, component, host, fleet, namespace, generation, specHash, declared, choice} = this.config;
+    const {instance, port, draining, usage} = this;
+    const who = {uid: instance.uid, pid: instance.identity.pid, port, aiId, name, component, host, fleet, namespace};
+    return {...who, generation, specHash, declared, choice, draining, usage};
+  }
+}
+
+export class FakeRuntime implements Runtime {
+  /** What happened, in order: `launch athena`, `configure athena`, `stop athena`, `gone athena`, `kill athena`, … */
+  readonly log: string[] = [];
+  readonly launches: LaunchRequest[] = [];
+  readonly processes: FakeProcess[] = [];
+  /** Ports that programs of others hold, known to the kernel alone. */
+  readonly occupied = new Set<number>();
+  /** What the next launches of a name come to; then all listen again. */
+  readonly scripts = new Map<string, LaunchScript[]>();
+  /** Every launch of a name, once its scripts are used up. */
+  readonly always = new Map<string, LaunchScript>();
+  /** Makes `discover` throw. */
+  unreadable: Error | undefined;
+  released = 0;
+  readonly #clock: Clock;
+  readonly #records = new Map<string, Record>();
+  #nextPid = 1001;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The living process of a name. */
+  process(name: string): FakeProcess {
+    const found = this.processes.find(p => p.alive && p.config.name === name);
+    if (!found) throw new Error(`no living process of ${name}`);
+    return found;
+  }
+
+  get running(): readonly string[] {
+    return this.processes.filter(p => p.alive).map(p => p.config.name);
+  }
+
+  /** As if somebody had removed the launch record. */
+  loseRecord(aiId: string): void {
+    this.#records.delete(aiId);
+  }
+
+  async discover(): Promise<Discovery> {
+    if (this.unreadable) throw this.unreadable;
+    const workers = this.processes.filter(p => p.alive).map(p => new FakeWorker(p, this, this.#clock));
+    const dead = [...this.#records.values()].filter(({process}) => !process?.alive);
+    return {workers, remains: dead.map(({request}) => remainsOf(request))};
+  }
+
+  async launch(request: LaunchRequest): Promise<LaunchOutcome> {
+    const {aiId, name} = request.config;
+    this.launches.push(request);
+    this.log.push(`launch ${name}`);
+    const script = this.scripts.get(name)?.shift() ?? this.always.get(name) ?? {type: 'listen'};
+    this.#records.set(aiId, {request, process: undefined});
+    if (this.occupied.has(request.port) || this.processes.some(p => p.alive && p.port === request.port)) {
+      return {type: 'failed', reason: 'PortTaken', message: `cannot listen on port ${request.port}`};
+    }
+    switch (script.type) {
+      case 'fail': {
+        const {code = 1, stderr = []} = script;
+        const exit: LastExit = {at: this.#clock.iso(), code, stderrTail: stderr};
+        return {type: 'failed', reason: 'LaunchFailed', message: `cannot start ${name}: exit code ${code}`, exit};
+      }
+      case 'hang':
+        await this.#sleep(request.startupMs);
+        return {type: 'failed', reason: 'LaunchFailed', message: `cannot start ${name}: it did not listen`};
+      case 'listen': {
+        const process = new FakeProcess(request, this.#nextPid++, this.#clock.iso());
+        this.processes.push(process);
+        this.#records.set(aiId, {request, process});
+        if (script.afterMs !== undefined) await this.#sleep(script.afterMs);
+        return {type: 'listening', worker: new FakeWorker(process, this, this.#clock)};
+      }
+      default:
+        return script satisfies never;
+    }
+  }
+
+  async forget(aiId: string): Promise<void> {
+    this.log.push(`forget ${aiId}`);
+    if (!this.#records.get(aiId)?.process?.alive) this.#records.delete(aiId);
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise(resolve => this.#clock.after(ms, resolve));
+  }
+}
+
+class FakeWorker implements Worker {
+  readonly aiId: string;
+  readonly instance: Instance;
+  readonly host: string;
+  readonly port: number;
+  readonly exited: Promise<LastExit>;
+  readonly #process: FakeProcess;
+  readonly #runtime: FakeRuntime;
+  readonly #clock: Clock;
+  readonly #listeners: ((notice: ControlNotice) => void)[] = [];
+
+  constructor(process: FakeProcess, runtime: FakeRuntime, clock: Clock) {
+    this.#process = process;
+    this.#runtime = runtime;
+    this.#clock = clock;
+    this.aiId = process.config.aiId;
+    this.instance = process.instance;
+    this.host = process.config.host;
+    this.port = process.port;
+    this.exited = process.exited;
+  }
+
+  get hello(): Hello {
+    return this.#process.hello();
+  }
+
+  async configure(config: WorkerConfig): Promise<void> {
+    const {name} = this.#process.config;
+    this.#reach('configure');
+    if (this.#process.refuseConfigure) throw new Error(`${name} refused: ${this.#process.refuseConfigure}`);
+    this.#runtime.log.push(`configure ${name}`);
+    this.#process.config = config;
+    this.#process.configured.push(config);
+  }
+
+  async tellModelStatus(check: ModelCheck): Promise<void> {
+    this.#reach('model-status');
+    this.#process.told.push(check);
+  }
+
+  async ping(timeoutMs: number): Promise<boolean> {
+    const process = this.#process;
+    if (!process.alive) return false;
+    if (process.missPings > 0) process.missPings -= 1;
+    else if (!process.hung) return true;
+    await new Promise<void>(resolve => this.#clock.after(timeoutMs, resolve));
+    return false;
+  }
+
+  async stop(graceMs: number): Promise<LastExit> {
+    const process = this.#process;
+    this.#runtime.log.push(`stop ${process.config.name}`);
+    process.draining = true;
+    if (process.hung || process.chats > 0) await this.#orGone(graceMs);
+    process.end(process.hung ? {signal: 'SIGKILL'} : {code: 0});
+    this.#runtime.log.push(`gone ${process.config.name}`);
+    return this.exited;
+  }
+
+  async kill(): Promise<LastExit> {
+    this.#runtime.log.push(`kill ${this.#process.config.name}`);
+    this.#process.end({signal: 'SIGKILL'});
+    return this.exited;
+  }
+
+  onNotice(listener: (notice: ControlNotice) => void): void {
+    this.#listeners.push(listener);
+    this.#process.listeners.add(listener);
+  }
+
+  release(): void {
+    this.#runtime.released += 1;
+    for (const listener of this.#listeners) this.#process.listeners.delete(listener);
+  }
+
+  #reach(what: string): void {
+    if (!this.#process.alive || this.#process.hung) throw new Error(`no reply to ${what}`);
+  }
+
+  /** Until the chats under way have ended, or the grace has. */
+  async #orGone(graceMs: number): Promise<void> {
+    const end = this.#clock.monotonic() + graceMs;
+    while (this.#process.alive && (this.#process.hung || this.#process.chats > 0)) {
+      if (this.#clock.monotonic() >= end) return;
+      await new Promise<void>(resolve => this.#clock.after(Math.min(50, graceMs), resolve));
+    }
+  }
+}
+
+function remainsOf({port, config}: LaunchRequest): Remains {
+  const {aiId, name, namespace, fleet, component} = config;
+  return {aiId, name, namespace, fleet, component, port, exit: undefined};
+}
