@@ -12,7 +12,7 @@ export const anthropicKey = {env: 'ANTHROPIC_API_KEY'} as const;
 export const defaultModels: Readonly<Record<ProviderType, string | undefined>> = {
   auto: 'llama3.3:70b',
   ollama: 'llama3.3:70b',
-  anthropic: 'claude-sonnet-4-5',
+  anthropic: 'claude-sonnet-5-5',
   openai: undefined,
   offline: 'expertise',
   scripted: 'scripted',

@@ -170,7 +170,7 @@ const specialistProperties = {
     ...model,
     title: 'Model',
     description: "Absent: the fleet's default, or the provider's own.",
-    examples: ['llama3.3:70b', 'claude-sonnet-4-5'],
+    examples: ['llama3.3:70b', 'claude-sonnet-5-5'],
   },
   parameters,
   expertise: mapping(expertiseProperties, {

@@ -6,6 +6,7 @@ import {TektonError} from '../api/errors.js';
 import {findController} from '../registry/controller-record.js';
 import type {RunningController} from '../registry/controller-record.js';
 import {statePaths} from '../registry/paths.js';
+import {isSame} from '../registry/processes.js';
 import {readBuildHash} from '../runtime/process/program.js';
 import {tailOf} from '../runtime/process/logs.js';
 import type {CommandContext} from './context.js';
@@ -37,7 +38,7 @@ export async function stopController(home: string): Promise<void> {
   const running = await findController(home);
   if (!running) return;
   await askController(running.socketPath, 'stop');
-  while (await findController(home)) await new Promise(resolve => setTimeout(resolve, 20));
+  while (await isSame(running.record.identity)) await new Promise(resolve => setTimeout(resolve, 20));
 }
 
 async function start(context: CommandContext): Promise<RunningController> {

@@ -3,7 +3,7 @@ import {randomUUID} from 'node:crypto';
 import {dirname, join} from 'node:path';
 import {describeError, SourceUnavailableError} from '../api/errors.js';
 import {defaultPorts} from '../api/types.js';
-import type {FleetRecord, NamedProvider, PortRange, ResolvedProvider} from '../api/types.js';
+import type {FleetRecord, NamedProvider, PortRange, ResolvedProvider, SecretRef} from '../api/types.js';
 import {defaultModels, genericExpertise} from '../api/defaults.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
 import {createAutoChooser} from '../providers/auto.js';
@@ -108,7 +108,8 @@ function modelsOf(environment: Environment): Models {
       ...(baseUrl !== undefined && {baseUrl}),
       ...(keepAlive !== undefined && {keepAlive}),
       ...(script !== undefined && {script}),
-      ...(secret && ('value' in secret ? {apiKey: secret.value} : {missingSecret: secret.missing})),
+      ...(apiKey && {apiKeyFrom: 'env' in apiKey ? apiKey.env : apiKey.file}),
+      ...(secret && ('value' in secret ? {apiKey: secret.value} : {missingSecret: whatToSet(apiKey, envFile)})),
     };
   };
   return {
@@ -125,6 +126,12 @@ function modelsOf(environment: Environment): Models {
       });
     },
   };
+}
+
+/** Secrets resolve where workers are launched from: that is where a person has to set them. */
+function whatToSet(ref: SecretRef, envFile: string | undefined): string {
+  if ('file' in ref) return `a key in the file ${ref.file}`;
+  return `${ref.env} in the environment of the controller, or in ${envFile ?? '.env.tekton beside the fleet file'}`;
 }
 
 function storeOf(home: string): Store {

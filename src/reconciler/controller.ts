@@ -350,7 +350,7 @@ export class Controller {
     const choice = specialist.worker?.hello.choice;
     if (target && choice && (target.choice.type !== choice.type || target.model !== choice.model)) {
       await this.#configure(specialist, desired, `provider (${target.choice.why ?? target.choice.provider})`);
-    } else if (target && this.#launcher.secretsDiffer(specialist.aiId, target)) {
+    } else if (target && this.#launcher.secretsDiffer(desired, target)) {
       await this.#configure(specialist, desired, 'secret of its provider');
     }
     specialist.observedGeneration = desired.generation;

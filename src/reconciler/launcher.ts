@@ -95,9 +95,9 @@ export class Launcher {
   }
 
   /** Whether the worker was told another key than the provider has now, or (adopted) we don't know what it was told. */
-  secretsDiffer(aiId: string, target: Target): boolean {
+  secretsDiffer({aiId, spec}: Desired, target: Target): boolean {
     const now = keyOf(target);
-    return this.secretsUnknown(aiId) ? now !== undefined : this.#told.get(aiId) !== now;
+    return this.secretsUnknown(aiId) ? now !== undefined || spec.auth !== undefined : this.#told.get(aiId) !== now;
   }
 
   secretsUnknown(aiId: string): boolean {

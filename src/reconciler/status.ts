@@ -193,7 +193,8 @@ export function outlook(named: NamedStatus): Outlook {
   const current =
     status.observedGeneration >= generation && ready !== undefined && ready.observedGeneration >= generation;
   if (status.phase === 'Disabled' || status.phase === 'Stopped') {
-    return current ? {type: 'done'} : {type: 'waiting', why};
+    // It may still be waiting for its turn to be stopped.
+    return current && !status.instance ? {type: 'done'} : {type: 'waiting', why};
   }
   if (ready && ready.observedGeneration >= generation && isTrue(status.conditions, 'Stalled')) {
     const stalled = condition(status.conditions, 'Stalled');

@@ -7,22 +7,33 @@ export interface PingTarget {
   readonly aiId: string;
   readonly host: string;
   readonly port: number;
+  /** Absent: any instance of this specialist will do. */
+  readonly uid?: string;
+  /** Where every connection has to begin with it. */
+  readonly authToken?: string;
 }
 
 /** undefined: it answered; else why not, for people. Throws only the reason of `signal`. */
 export async function ping(
-  {aiId, host, port}: PingTarget,
+  {aiId, host, port, uid, authToken}: PingTarget,
   options: {readonly timeoutMs: number; readonly signal?: AbortSignal},
 ): Promise<string | undefined> {
-  const socket = connect({host, port});
+  const socket = connect({host: reachable(host), port});
   const connection = new SpecialistConnection(socket);
   try {
+    if (authToken !== undefined) await connection.request({type: 'auth', token: authToken}, options);
     const reply = await connection.request({type: 'ping'}, options);
-    return reply.ai_id === aiId ? undefined : `port ${port} answers as ${reply.ai_id}`;
+    if (reply.ai_id !== aiId) return `port ${port} answers as ${reply.ai_id}`;
+    return uid === undefined || reply.uid === uid ? undefined : `port ${port} answers as another instance of ${aiId}`;
   } catch (error) {
     options.signal?.throwIfAborted();
     return `port ${port} does not answer: ${describeError(error)}`;
   } finally {
     socket.destroy();
   }
+}
+
+/** An address to listen on need not be one to connect to. */
+function reachable(host: string): string {
+  return host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host;
 }

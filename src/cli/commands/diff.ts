@@ -6,7 +6,7 @@ import type {Command, CommandContext} from '../context.js';
 import {loadSources} from '../load.js';
 import type {DiffOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
-import {plansFor} from '../plans.js';
+import {planLoaded} from '../plan.js';
 import {differs, planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
 
@@ -15,7 +15,7 @@ export const run: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
   const fleets = await loadSources(context, options);
   for (const notice of fleets.flatMap(fleet => fleet.notices)) await writeLine(stderr, notice);
-  const plans = await plansFor(context, fleets);
+  const plans = await planLoaded(context.home, fleets, {prune: true});
   await writeSourceConflicts(context, fleets);
   await write(stdout, planText(plans, {style: styleFor(color), cwd}));
   if (!plans.some(differs)) return exitCodes.ok;

@@ -107,7 +107,7 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
     if (identity) await signalVerified(identity, 'SIGKILL', {group: true});
     return failure(report, request, await quick(exit), tailOf(logPath, log.offset));
   }
-  const worker = await connect({home, intent, identity, exit, logPath});
+  const worker = await connect({home, intent, identity, exit, logPath, authToken: config.authToken});
   if (worker instanceof ProcessWorker) {
     return {type: 'listening', worker};
   }
@@ -126,8 +126,9 @@ async function connect(parts: {
   readonly identity: ProcessIdentity;
   readonly exit: Promise<Exit>;
   readonly logPath: string;
+  readonly authToken: string | undefined;
 }): Promise<ProcessWorker | {readonly problem: string}> {
-  const {home, intent, identity, exit, logPath} = parts;
+  const {home, intent, identity, exit, logPath, authToken} = parts;
   try {
     const control = new ControlConnection(await connectUnix(intent.controlPath, {timeoutMs: controlTimeoutMs}));
     const reply = await control.request({type: 'hello'}, {timeoutMs: controlTimeoutMs});
@@ -141,6 +142,7 @@ async function connect(parts: {
       control,
       remember: keepRecord(home, {...intent, identity, state: 'running'}),
       childExit: exit,
+      ...(authToken !== undefined && {authToken}),
     });
     // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
     if (await worker.ping(controlTimeoutMs)) return worker;

@@ -4,11 +4,11 @@ import type {Instance, LastExit, ModelCheck} from '../../api/types.js';
 import type {ControlNotice, Hello, WorkerConfig} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
 import type {OutgoingControl} from '../../protocol/control-client.js';
+import {ping} from '../../registry/ping.js';
 import {isSame, signalVerified} from '../../registry/processes.js';
 import {connectUnix} from '../connect.js';
 import type {Worker} from '../runtime.js';
 import {tailOf} from './logs.js';
-import {ping} from './ping.js';
 
 export interface ProcessWorkerOptions {
   readonly instance: Instance;
@@ -21,6 +21,8 @@ export interface ProcessWorkerOptions {
   /** Absent for one that does not answer on its control socket: probes decide about it. */
   readonly control: ControlConnection | undefined;
   /** Of our own child: the only way to know code and signal. */
+  /** Known where we launched it; an adopted worker's comes with the next configuration. */
+  readonly authToken?: string;
   readonly childExit?: Promise<{readonly code: number | null; readonly signal: string | null}>;
 }
 
@@ -41,11 +43,13 @@ export class ProcessWorker implements Worker {
   #hello: Hello;
   #control: ControlConnection | undefined;
   #stopped: Promise<LastExit> | undefined;
+  #authToken: string | undefined;
   #released = false;
 
   constructor(options: ProcessWorkerOptions) {
     this.#options = options;
     this.#hello = options.hello;
+    this.#authToken = options.authToken;
     this.aiId = options.hello.aiId;
     this.instance = options.instance;
     this.host = options.host;
@@ -60,7 +64,8 @@ export class ProcessWorker implements Worker {
 
   async configure(config: WorkerConfig): Promise<void> {
     await this.#request({type: 'configure', config});
-    const {generation, specHash, declared, choice} = config;
+    const {generation, specHash, declared, choice, authToken} = config;
+    this.#authToken = authToken;
     this.#hello = {...this.#hello, generation, specHash, declared, choice};
     await this.#options.remember(this.#hello);
   }
@@ -69,8 +74,11 @@ export class ProcessWorker implements Worker {
     await this.#request({type: 'model-status', check});
   }
 
-  ping(timeoutMs: number): Promise<boolean> {
-    return ping({host: this.host, port: this.port, aiId: this.aiId, uid: this.instance.uid}, timeoutMs);
+  async ping(timeoutMs: number): Promise<boolean> {
+    const {aiId, host, port, instance} = this;
+    const authToken = this.#authToken;
+    const target = {aiId, host, port, uid: instance.uid, ...(authToken !== undefined && {authToken})};
+    return (await ping(target, {timeoutMs})) === undefined;
   }
 
   stop(graceMs: number): Promise<LastExit> {
