@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The program `tekton-ai`: argv → exit code. Loads nothing before it is known that this machine can run it. */
+import {setMaxListeners} from 'node:events';
 import {isatty} from 'node:tty';
 import {unsupported} from './cli/support.js';
 
@@ -29,6 +30,7 @@ async function main(): Promise<void> {
 /** The first SIGINT or SIGTERM asks the command to end; the second ends it. */
 function interruption(): AbortSignal {
   const controller = new AbortController();
+  setMaxListeners(0, controller.signal); // a fleet's worth of connections may listen to it
   const interrupt = () => {
     if (controller.signal.aborted) process.exit(interrupted);
     controller.abort();

@@ -146,7 +146,9 @@ async function follow(
   const summarize = (late: boolean): Convergence => {
     const views = records.map(record => judge(record, last.get(keyOf(record)), options.goal));
     const unmet = views.flatMap(view => view.unmet);
-    const waiting = views.some(view => view.unknown) || unmet.some(u => !u.stuck);
+    // One that waits for a dependency moves only when that does.
+    const moving = unmet.some(u => !u.stuck && u.why.reason !== 'DependencyNotReady');
+    const waiting = views.some(view => view.unknown) || moving || (unmet.length > 0 && !unmet.some(u => u.stuck));
     const result = waiting ? 'late' : unmet.length > 0 ? 'stuck' : 'done';
     return {result: late || result !== 'late' ? result : 'late', through, statuses: [...last.values()], unmet};
   };

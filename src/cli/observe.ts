@@ -2,6 +2,7 @@
  * What the reading verbs show. With a live controller its status file is true; without one each worker's process
  * and sockets are looked at here and now. A stored Ready is never shown.
  */
+import {setMaxListeners} from 'node:events';
 import type {Desired, FleetRecord, FleetStatus, SpecialistStatus} from '../api/types.js';
 import {findController} from '../registry/controller-record.js';
 import {readFleetRecords} from '../registry/fleet-records.js';
@@ -51,6 +52,7 @@ export async function observe(context: CommandContext, scope: ObserveScope = {})
   const [vouched, past] = [byKey(statuses), byKey(stored)];
   const launches = lazily(() => new Map(readLaunchRecords(home).records.map(record => [record.aiId, record])));
   const signal = AbortSignal.any([AbortSignal.timeout(looksMs), context.signal]);
+  setMaxListeners(0, signal); // every specialist's connections listen to it
 
   const isMeant = ({aiId}: {readonly aiId: string}) => scope.aiIds?.has(aiId) ?? true;
   const declared = fleets.flatMap(fleet =>

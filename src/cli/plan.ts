@@ -1,7 +1,6 @@
 /** The plan that `diff` prints and `apply` carries out, from what is recorded and what the process table shows. */
-import type {FleetRecord, LoadedFleet} from '../api/types.js';
-import {planFleet} from '../reconciler/plan.js';
-import type {Claims} from '../reconciler/plan.js';
+import type {LoadedFleet} from '../api/types.js';
+import {claimsOf, planFleet} from '../reconciler/plan.js';
 import type {Observed, Plan} from '../reconciler/types.js';
 import {readFleetRecords} from '../registry/fleet-records.js';
 import {readLaunchRecords} from '../registry/launch-records.js';
@@ -25,20 +24,12 @@ export async function planLoaded(
       enabled: fleet.enabled,
       observed,
       recorded: recorded.map(d => d.aiId),
-      claims: claimsOfOthers(records, fleet),
+      // Of two fleets that declare the same, the first in the order of names keeps it, as in the controller.
+      claims: claimsOf(records.filter(record => !record.stopped && idOf(record) < idOf(fleet))),
       prune,
     });
     return fleet.allowMassPrune ? {...plan, massPrune: false} : plan;
   });
-}
-
-/** Of two fleets that declare the same, the first in the order of names keeps it, as in the controller. */
-function claimsOfOthers(records: readonly FleetRecord[], fleet: LoadedFleet): Claims {
-  const first = records.filter(record => !record.stopped && idOf(record) < idOf(fleet)).flatMap(r => r.specialists);
-  return {
-    aiIds: new Map(first.map(desired => [desired.aiId, `${desired.namespace}/${desired.fleet}`])),
-    ports: new Map(first.flatMap(({spec, aiId}) => (spec.port === undefined ? [] : [[spec.port, aiId] as const]))),
-  };
 }
 
 function idOf({namespace, name}: {readonly namespace: string; readonly name: string}): string {

@@ -30,6 +30,16 @@ export class EventLog {
     if (this.#pending.length === 1) this.#writing = this.#writing.then(() => this.#write());
   }
 
+  /** About one specialist. */
+  of(
+    {key, aiId}: {readonly key: FleetKey; readonly aiId: string},
+    type: FleetEvent['type'],
+    reason: string,
+    message: string,
+  ): void {
+    this.add({type, reason, message, key, aiId});
+  }
+
   /** Resolves when everything said so far is written, or could not be. */
   settle(): Promise<void> {
     return this.#writing;

@@ -2,11 +2,15 @@
 import {describeError, InvalidInputError, SourceUnavailableError} from '../api/errors.js';
 import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
 import {MassPruneError, nextRecord} from './desired.js';
+import {claimsOf} from './plan.js';
+import type {Claims} from './plan.js';
 import type {FleetKey, Ports, Watch} from './ports.js';
 
 export interface Fleet {
   readonly key: FleetKey;
   record: FleetRecord;
+  /** What an earlier controller wrote: counts and transition times go on from it. */
+  readonly statusBefore: FleetStatus | undefined;
   sourceError: FleetStatus['sourceError'];
   watch: Watch | undefined;
 }
@@ -28,6 +32,8 @@ const secondReadingMs = 1000;
 
 export class Fleets {
   readonly all = new Map<string, Fleet>();
+  /** Every fleet of the state folder, those included that we don't act for: their claims count. */
+  #records: readonly FleetRecord[] = [];
   readonly #options: FleetsOptions;
   readonly #reloading = new Map<string, Promise<void>>();
   readonly #cancels = new Set<() => void>();
@@ -39,10 +45,16 @@ export class Fleets {
 
   /** @throws {TektonError} when a record can't be read; then nothing was changed here. */
   async load(): Promise<void> {
-    for (const record of await this.#options.ports.store.readFleets()) {
+    this.#records = await this.#options.ports.store.readFleets();
+    for (const record of this.#records) {
       const {only} = this.#options;
       if (!only || (only.fleet === record.name && only.namespace === record.namespace)) await this.#adopt(record);
     }
+  }
+
+  /** What other fleets have: of two that declare the same, the first in the order of names keeps it. */
+  claimsAgainst({key}: Fleet): Claims {
+    return claimsOf(this.#records.filter(record => !record.stopped && recordId(record) < fleetId(key)));
   }
 
   /** Goes through the sources once: they may have changed while nobody watched. */
@@ -81,7 +93,8 @@ export class Fleets {
       this.#options.changed(known);
       return;
     }
-    const fleet: Fleet = {key, record, sourceError: undefined, watch: undefined};
+    const statusBefore = await this.#options.ports.store.readStatus(key);
+    const fleet: Fleet = {key, record, statusBefore, sourceError: undefined, watch: undefined};
     this.all.set(fleetId(key), fleet);
     if (this.#options.follow && record.source.type === 'files') {
       fleet.watch = await this.#options.ports.sources.watch(record, () => {
@@ -170,6 +183,10 @@ export class Fleets {
     if (error) this.#options.event(fleet, 'Warning', error.reason, error.message);
     this.#options.changed(fleet);
   }
+}
+
+function recordId({namespace, name}: FleetRecord): string {
+  return `${namespace}/${name}`;
 }
 
 export function fleetId(key: FleetKey): string {

@@ -68,7 +68,8 @@ export class Launcher {
   /** What the worker is told now. */
   async config(desired: Desired, record: FleetRecord, token?: string): Promise<WorkerConfig> {
     const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
-    const target = await this.#models.target(aiId);
+    const id = `${namespace}/${fleet}/${aiId}`;
+    const target = await this.#models.target(id);
     this.#told.set(aiId, keyOf(target));
     const authToken = token ?? (await this.#authToken(desired, record));
     return {

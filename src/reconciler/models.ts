@@ -18,7 +18,7 @@ export interface ModelMonitorOptions {
   readonly models: Models;
   readonly log: Logger;
   /** The check or the target of this specialist is another than before. */
-  readonly changed: (aiId: string) => void;
+  readonly changed: (id: string) => void;
 }
 
 /** A hosted service is not asked more often than this while it answers, ms. */
@@ -59,25 +59,25 @@ export class ModelMonitor {
   }
 
   /** Watches over what `desired` needs from now on; said again with the same needs, it changes nothing. */
-  want(desired: Desired, envFile: string | undefined): void {
+  want(id: string, desired: Desired, envFile: string | undefined): void {
     const key = JSON.stringify([desired.provider, envFile ?? null]);
-    const before = this.#groupOf.get(desired.aiId);
+    const before = this.#groupOf.get(id);
     const periodMs = desired.spec.probes.periodSeconds * 1000;
     const group = this.#groups.get(key) ?? newGroup(desired.provider, envFile);
-    const wish = group.wishes.get(desired.aiId);
+    const wish = group.wishes.get(id);
     if (before === group && wish?.model === desired.spec.model && wish.periodMs === periodMs) return;
-    if (before && before !== group) this.drop(desired.aiId);
+    if (before && before !== group) this.drop(id);
     this.#groups.set(key, group);
-    this.#groupOf.set(desired.aiId, group);
+    this.#groupOf.set(id, group);
     const modelDeclared = desired.declared['model'] !== undefined;
-    group.wishes.set(desired.aiId, {model: desired.spec.model, modelDeclared, periodMs, misses: 0});
+    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, misses: 0});
     void this.#look(group);
   }
 
-  drop(aiId: string): void {
-    const group = this.#groupOf.get(aiId);
-    this.#groupOf.delete(aiId);
-    group?.wishes.delete(aiId);
+  drop(id: string): void {
+    const group = this.#groupOf.get(id);
+    this.#groupOf.delete(id);
+    group?.wishes.delete(id);
     if (group?.wishes.size !== 0) return;
     group.cancelTimer?.();
     for (const [key, value] of this.#groups) if (value === group) this.#groups.delete(key);
@@ -88,27 +88,27 @@ export class ModelMonitor {
     await Promise.all([...this.#groups.values()].map(async ({looking}) => looking));
   }
 
-  check(aiId: string): ModelCheck | undefined {
-    return this.#groupOf.get(aiId)?.wishes.get(aiId)?.check;
+  check(id: string): ModelCheck | undefined {
+    return this.#groupOf.get(id)?.wishes.get(id)?.check;
   }
 
   /** What to run with; waits for the first look only where something has to be looked up. */
-  async target(aiId: string): Promise<Target> {
-    const group = this.#groupOf.get(aiId);
-    const wish = group?.wishes.get(aiId);
-    if (!group || !wish) throw new Error(`internal error: nobody watches the model of ${aiId}`);
+  async target(id: string): Promise<Target> {
+    const group = this.#groupOf.get(id);
+    const wish = group?.wishes.get(id);
+    if (!group || !wish) throw new Error(`internal error: nobody watches the model of ${id}`);
     while (wish.target === undefined && !this.#abort.signal.aborted) await this.#look(group);
-    if (wish.target === undefined) throw new Error(`stopped before the provider of ${aiId} was known`);
+    if (wish.target === undefined) throw new Error(`stopped before the provider of ${id} was known`);
     return wish.target;
   }
 
-  known(aiId: string): Target | undefined {
-    return this.#groupOf.get(aiId)?.wishes.get(aiId)?.target;
+  known(id: string): Target | undefined {
+    return this.#groupOf.get(id)?.wishes.get(id)?.target;
   }
 
   /** Something went wrong, or right, at the provider: look now. */
-  suspect(aiId: string): void {
-    const group = this.#groupOf.get(aiId);
+  suspect(id: string): void {
+    const group = this.#groupOf.get(id);
     if (group) void this.#look(group);
   }
 
@@ -145,22 +145,22 @@ export class ModelMonitor {
 
   async #lookOnce(group: Group): Promise<void> {
     const targets = await this.#targets(group);
-    const byProvider = new Map<string, {provider: ResolvedProvider; aiIds: string[]}>();
-    for (const [aiId, target] of targets) {
+    const byProvider = new Map<string, {provider: ResolvedProvider; ids: string[]}>();
+    for (const [id, target] of targets) {
       const key = JSON.stringify(target.provider);
-      const one = byProvider.get(key) ?? {provider: target.provider, aiIds: []};
-      one.aiIds.push(aiId);
+      const one = byProvider.get(key) ?? {provider: target.provider, ids: []};
+      one.ids.push(id);
       byProvider.set(key, one);
-      this.#setTarget(group, aiId, target);
+      this.#setTarget(group, id, target);
     }
     for (const key of group.clients.keys()) if (!byProvider.has(key)) group.clients.delete(key);
     await Promise.all(
-      [...byProvider].map(async ([key, {provider, aiIds}]) => {
-        const models = [...new Set(aiIds.map(aiId => targets.get(aiId)?.model ?? ''))];
+      [...byProvider].map(async ([key, {provider, ids}]) => {
+        const models = [...new Set(ids.map(id => targets.get(id)?.model ?? ''))];
         const checks = await this.#checkModels(group, key, provider, models);
-        for (const aiId of aiIds) {
-          const check = checks.get(targets.get(aiId)?.model ?? '');
-          if (check) this.#setCheck(group, aiId, check);
+        for (const id of ids) {
+          const check = checks.get(targets.get(id)?.model ?? '');
+          if (check) this.#setCheck(group, id, check);
         }
       }),
     );
@@ -170,17 +170,17 @@ export class ModelMonitor {
     const targets = new Map<string, Target>();
     if (group.spec.type !== 'auto') {
       const provider = await this.#options.models.resolve(group.spec, group.envFile);
-      for (const [aiId, wish] of group.wishes) {
+      for (const [id, wish] of group.wishes) {
         const choice = {provider: group.spec.name, type: group.spec.type, model: wish.model};
-        targets.set(aiId, {provider, model: wish.model, choice});
+        targets.set(id, {provider, model: wish.model, choice});
       }
       return targets;
     }
     const chooser = await this.#options.models.chooser(group.spec, group.envFile);
-    for (const [aiId, wish] of group.wishes) {
+    for (const [id, wish] of group.wishes) {
       const {model: wantedModel, modelDeclared} = wish;
       const chosen = await chooser.choose({wantedModel, modelDeclared}, this.#abort.signal);
-      targets.set(aiId, keepOrLeave(wish, chosen));
+      targets.set(id, keepOrLeave(wish, chosen));
     }
     return targets;
   }
@@ -208,19 +208,19 @@ export class ModelMonitor {
     }
   }
 
-  #setTarget(group: Group, aiId: string, target: Target): void {
-    const wish = group.wishes.get(aiId);
+  #setTarget(group: Group, id: string, target: Target): void {
+    const wish = group.wishes.get(id);
     if (!wish || JSON.stringify(wish.target) === JSON.stringify(target)) return;
     const first = wish.target === undefined;
     wish.target = target;
-    if (!first) this.#options.changed(aiId);
+    if (!first) this.#options.changed(id);
   }
 
-  #setCheck(group: Group, aiId: string, check: ModelCheck): void {
-    const wish = group.wishes.get(aiId);
+  #setCheck(group: Group, id: string, check: ModelCheck): void {
+    const wish = group.wishes.get(id);
     if (!wish || JSON.stringify(wish.check) === JSON.stringify(check)) return;
     wish.check = check;
-    this.#options.changed(aiId);
+    this.#options.changed(id);
   }
 
   #schedule(group: Group): void {

@@ -26,6 +26,15 @@ export interface Claims {
   readonly ports: ReadonlyMap<number, string>;
 }
 
+/** The claims of these fleets. */
+export function claimsOf(records: readonly {readonly specialists: readonly Desired[]}[]): Claims {
+  const all = records.flatMap(record => record.specialists);
+  return {
+    aiIds: new Map(all.map(d => [d.aiId, `${d.namespace}/${d.fleet}`])),
+    ports: new Map(all.flatMap(({spec, aiId}) => (spec.port === undefined ? [] : [[spec.port, aiId] as const]))),
+  };
+}
+
 export const noClaims: Claims = {aiIds: new Map(), ports: new Map()};
 
 /**

@@ -8,6 +8,8 @@ import type {Facts, Why} from './status.js';
 import type {Observed} from './types.js';
 
 export class Specialist {
+  /** Key of queue and models. */
+  readonly id: string;
   readonly aiId: string;
   readonly key: FleetKey;
   /** Absent: no longer declared, to be pruned. */
@@ -33,12 +35,13 @@ export class Specialist {
   restarts = 0;
   lastExit: LastExit | undefined;
   /** Of instances that are gone; the running one's come on top. */
-  usageBefore: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
-  usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  usageBefore: Usage = noUsage;
+  usage: Usage = noUsage;
   /** As last computed: transition times live on in it. */
   status: SpecialistStatus | undefined;
 
   constructor(aiId: string, key: FleetKey) {
+    this.id = `${key.namespace}/${key.fleet}/${aiId}`;
     this.aiId = aiId;
     this.key = key;
   }
@@ -49,7 +52,9 @@ export class Specialist {
     this.restarts = status.restarts;
     this.lastExit = status.lastExit;
     this.lastPort ??= status.port;
-    this.usageBefore = status.usage;
+    // What the running instance counted itself is in the status, too.
+    const counted = status.instance?.uid === this.worker?.instance.uid ? this.usage : noUsage;
+    this.usageBefore = subtract(status.usage, counted);
   }
 
   declare(desired: Desired | undefined, record: FleetRecord): void {
@@ -84,7 +89,7 @@ export class Specialist {
     this.cancelProbe = undefined;
     this.lastExit = exit;
     this.usageBefore = this.totalUsage();
-    this.usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+    this.usage = noUsage;
   }
 
   totalUsage(): Usage {
@@ -154,6 +159,17 @@ export class Specialist {
       usage: this.totalUsage(),
     };
   }
+}
+
+const noUsage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+
+function subtract(total: Usage, part: Usage): Usage {
+  const less = (a: number, b: number): number => Math.max(0, a - b);
+  return {
+    requests: less(total.requests, part.requests),
+    inputTokens: less(total.inputTokens, part.inputTokens),
+    outputTokens: less(total.outputTokens, part.outputTokens),
+  };
 }
 
 function offReason(desired: Desired, record: FleetRecord): Why | undefined {

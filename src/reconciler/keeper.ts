@@ -1,0 +1,116 @@
+/** Living workers: taken in hand, listened to, probed; and what their end means. */
+import type {LastExit} from '../api/types.js';
+import type {Worker} from '../runtime/runtime.js';
+import {afterFailure, isCrashLoop} from './backoff.js';
+import type {EventLog} from './events.js';
+import type {ModelMonitor} from './models.js';
+import type {FleetKey, Ports} from './ports.js';
+import type {Specialist} from './specialist.js';
+
+export interface KeeperOptions {
+  readonly ports: Pick<Ports, 'clock' | 'random'>;
+  readonly models: ModelMonitor;
+  readonly events: EventLog;
+  readonly touch: (key: FleetKey) => void;
+  /** A worker is gone: the registry is to be told. */
+  readonly gone: () => void;
+  readonly passAfter: (specialist: Specialist, ms: number) => void;
+}
+
+export class Keeper {
+  readonly #options: KeeperOptions;
+  #closed = false;
+
+  constructor(options: KeeperOptions) {
+    this.#options = options;
+  }
+
+  hold(specialist: Specialist, worker: Worker): void {
+    const {ports, models, touch} = this.#options;
+    specialist.take(worker, ports.clock.monotonic());
+    void worker.exited.then(exit => this.#exited(specialist, worker, exit));
+    worker.onNotice(notice => {
+      if (notice.type === 'usage') {
+        specialist.usage = notice.usage;
+        touch(specialist.key);
+      } else {
+        models.suspect(specialist.id);
+      }
+    });
+    this.tellModel(specialist);
+    this.#probeLater(specialist, worker);
+  }
+
+  /** Tells the worker what is known of its model; it says so to those who ask for its health. */
+  tellModel(specialist: Specialist): void {
+    const check = this.#options.models.check(specialist.id);
+    // One that is just going needs not to know.
+    if (check) specialist.worker?.tellModelStatus(check).catch(() => undefined);
+  }
+
+  /** Counts a failure; returns how long to wait before the next launch, ms. */
+  failed(specialist: Specialist, exit: LastExit | undefined, message: string, uptimeMs: number): number {
+    const {ports, events} = this.#options;
+    const {next, delayMs} = afterFailure(specialist.backoff, uptimeMs, ports.random());
+    const wasLoop = isCrashLoop(specialist.backoff);
+    specialist.backoff = next;
+    specialist.lastExit = exit ?? specialist.lastExit;
+    specialist.holdUntil = ports.clock.monotonic() + delayMs;
+    const tail = exit?.stderrTail.at(-1);
+    const text = tail && !message.includes(tail) ? `${message}: ${tail}` : message;
+    specialist.progress = {reason: 'BackingOff', message: text};
+    if (isCrashLoop(next) && !wasLoop) events.of(specialist, 'Warning', 'CrashLoop', text);
+    return delayMs;
+  }
+
+  /** Lets go of the workers: they live on. */
+  release(specialists: readonly Specialist[]): void {
+    this.#closed = true;
+    for (const {worker, cancelProbe} of specialists) {
+      cancelProbe?.();
+      worker?.release();
+    }
+  }
+
+  #exited(specialist: Specialist, worker: Worker, exit: LastExit): void {
+    if (this.#closed || specialist.worker !== worker) return;
+    const {ports, events, touch, gone, passAfter} = this.#options;
+    const uptimeMs = ports.clock.monotonic() - specialist.listeningSince;
+    const expected = specialist.stopping;
+    specialist.lose(exit);
+    gone();
+    touch(specialist.key);
+    if (expected) return;
+    const how = `ended ${describeExit(exit)}`;
+    events.of(specialist, 'Warning', 'Exited', `pid ${worker.instance.identity.pid} ${how}`);
+    passAfter(specialist, this.failed(specialist, exit, `it ${how}`, uptimeMs));
+  }
+
+  #probeLater(specialist: Specialist, worker: Worker): void {
+    const {clock, random} = this.#options.ports;
+    const periodMs = (specialist.desired?.spec.probes.periodSeconds ?? 10) * 1000;
+    // Spread, so that the probes of a fleet do not come all at once.
+    specialist.cancelProbe = clock.after(periodMs * (0.9 + random() / 5), () => void this.#probe(specialist, worker));
+  }
+
+  async #probe(specialist: Specialist, worker: Worker): Promise<void> {
+    const {timeoutSeconds = 2, failureThreshold = 3} = specialist.desired?.spec.probes ?? {};
+    const alive = await worker.ping(timeoutSeconds * 1000);
+    if (this.#closed || specialist.worker !== worker) return;
+    const missedBefore = specialist.missedProbes > 0;
+    specialist.missedProbes = alive ? 0 : specialist.missedProbes + 1;
+    if (missedBefore !== specialist.missedProbes > 0) this.#options.touch(specialist.key);
+    if (specialist.missedProbes < failureThreshold) {
+      this.#probeLater(specialist, worker);
+      return;
+    }
+    const message = `no answer to ${specialist.missedProbes} pings in a row; killing pid ${worker.instance.identity.pid}`;
+    this.#options.events.of(specialist, 'Warning', 'ProbeFailed', message);
+    await worker.kill();
+  }
+}
+
+function describeExit(exit: LastExit): string {
+  if (exit.signal !== undefined) return `with signal ${exit.signal}`;
+  return exit.code === undefined ? 'for a reason unknown' : `with exit code ${exit.code}`;
+}

@@ -1,0 +1,130 @@
+/** What is said of the fleets: statuses written when they differ, told to listeners, and turns of Ready noticed. */
+import {isTrue} from '../api/conditions.js';
+import {describeError} from '../api/errors.js';
+import {formatVersion} from '../api/types.js';
+import type {FleetStatus, NamedStatus, SpecialistStatus} from '../api/types.js';
+import type {EventLog} from './events.js';
+import {fleetId} from './fleets.js';
+import type {Fleet, Fleets} from './fleets.js';
+import type {ModelMonitor} from './models.js';
+import type {FleetKey, Ports} from './ports.js';
+import type {Specialist} from './specialist.js';
+import type {Specialists} from './specialists.js';
+import {computeStatus} from './status.js';
+
+export interface StatusBoardOptions {
+  readonly ports: Pick<Ports, 'clock' | 'store' | 'log'>;
+  readonly specialists: Specialists;
+  readonly fleets: Fleets;
+  readonly models: ModelMonitor;
+  readonly events: EventLog;
+  /** A specialist is Ready that was not. */
+  readonly becameReady: (specialist: Specialist) => void;
+}
+
+/** Statuses are written at most this often, ms. */
+const everyMs = 50;
+
+export class StatusBoard {
+  readonly #options: StatusBoardOptions;
+  readonly #listeners = new Set<(status: FleetStatus) => void>();
+  readonly #dirty = new Set<string>();
+  readonly #written = new Map<string, string>();
+  #flushing: Promise<void> = Promise.resolve();
+  #cancelFlush: (() => void) | undefined;
+  #open = false;
+
+  constructor(options: StatusBoardOptions) {
+    this.#options = options;
+  }
+
+  /** Nothing is said before: what an earlier controller found Ready is not unready because we haven't looked yet. */
+  open(): void {
+    this.#open = true;
+    for (const fleet of this.#options.fleets.all.values()) this.touch(fleet.key);
+  }
+
+  /** Something about this fleet may have changed. */
+  touch(key: FleetKey): void {
+    this.#dirty.add(fleetId(key));
+    if (!this.#open) return;
+    this.#cancelFlush ??= this.#options.ports.clock.after(everyMs, () => {
+      this.#cancelFlush = undefined;
+      this.#flushing = this.#flushing.then(() => this.#flush());
+    });
+  }
+
+  /** Calls back with every fleet's status now and after each change, until the returned function is called. */
+  subscribe(listener: (status: FleetStatus) => void): () => void {
+    this.#listeners.add(listener);
+    for (const fleet of this.#options.fleets.all.values()) listener(this.#look(fleet));
+    return () => this.#listeners.delete(listener);
+  }
+
+  isReady(specialist: Specialist): boolean {
+    return isTrue(this.#statusOf(specialist).conditions, 'Ready');
+  }
+
+  /** Writes what is still to be written. */
+  async settle(): Promise<void> {
+    this.#cancelFlush?.();
+    await this.#flushing;
+    await this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    const {fleets, ports} = this.#options;
+    const dirty = [...this.#dirty];
+    this.#dirty.clear();
+    for (const id of dirty) {
+      const fleet = fleets.all.get(id);
+      if (!fleet) continue;
+      const status = this.#look(fleet);
+      const text = JSON.stringify({...status, syncedAt: ''});
+      if (text === this.#written.get(id)) continue;
+      this.#written.set(id, text);
+      try {
+        await ports.store.writeStatus(status);
+      } catch (error) {
+        ports.log.warn({fleet: id, error: describeError(error)}, 'cannot write the status');
+        this.#written.delete(id);
+      }
+      for (const listener of this.#listeners) listener(status);
+    }
+  }
+
+  /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
+  #look({key, record, sourceError}: Fleet): FleetStatus {
+    const {specialists, ports} = this.#options;
+    const {name, namespace} = record;
+    const named = specialists.inFleet(key).flatMap((specialist): readonly NamedStatus[] => {
+      const who = specialist.who();
+      if (!who) return [];
+      const status = this.#statusOf(specialist);
+      this.#noticeReady(specialist, isTrue(status.conditions, 'Ready'));
+      specialist.status = status;
+      return [{...who, status}];
+    });
+    const syncedAt = ports.clock.iso();
+    return {formatVersion, name, namespace, syncedAt, ...(sourceError && {sourceError}), specialists: named};
+  }
+
+  #statusOf(specialist: Specialist): SpecialistStatus {
+    const check = this.#options.models.check(specialist.id);
+    return computeStatus(specialist.facts(check), specialist.status, this.#options.ports.clock.iso());
+  }
+
+  #noticeReady(specialist: Specialist, ready: boolean): void {
+    const {events, models, becameReady} = this.#options;
+    const before = specialist.status !== undefined && isTrue(specialist.status.conditions, 'Ready');
+    if (ready === before) return;
+    if (ready) {
+      events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
+      becameReady(specialist);
+    } else if (specialist.worker && !specialist.stopping) {
+      const check = models.check(specialist.id);
+      const message = check && !check.available ? check.message : 'it does not answer pings';
+      events.of(specialist, 'Warning', 'BecameNotReady', message);
+    }
+  }
+}

@@ -1,0 +1,215 @@
+/** One pass over one specialist: look, take one step towards what is declared, say when to look again. */
+import type {Desired} from '../api/types.js';
+import type {EventLog} from './events.js';
+import type {Fleet, Fleets} from './fleets.js';
+import type {Keeper} from './keeper.js';
+import type {Launcher} from './launcher.js';
+import type {ModelMonitor} from './models.js';
+import {planSpecialist} from './plan.js';
+import type {FleetKey, Ports} from './ports.js';
+import type {Specialist} from './specialist.js';
+import type {Specialists} from './specialists.js';
+
+export interface StepsOptions {
+  readonly ports: Pick<Ports, 'clock' | 'runtime'>;
+  readonly specialists: Specialists;
+  readonly fleets: Fleets;
+  readonly models: ModelMonitor;
+  readonly launcher: Launcher;
+  readonly keeper: Keeper;
+  readonly events: EventLog;
+  readonly isReady: (specialist: Specialist) => boolean;
+  readonly touch: (key: FleetKey) => void;
+  /** Who listens, or as what, is another than before. */
+  readonly listenersChanged: () => void;
+  readonly pass: (specialist: Specialist) => void;
+}
+
+/** Delay in ms until the next look is due, if one is. */
+type Next = number | undefined;
+
+export class Steps {
+  readonly #options: StepsOptions;
+
+  constructor(options: StepsOptions) {
+    this.#options = options;
+  }
+
+  async step(specialist: Specialist, fleet: Fleet): Promise<Next> {
+    const {desired} = specialist;
+    if (!desired) return this.#prune(specialist);
+    const claims = this.#options.fleets.claimsAgainst(fleet);
+    const action = planSpecialist(desired, !specialist.off, specialist.observed(), claims);
+    switch (action?.type) {
+      case undefined:
+        return this.#rest(specialist, desired);
+      case 'create':
+        return this.#create(specialist, desired, fleet);
+      case 'keep':
+        return this.#keep(specialist, desired, fleet);
+      case 'reconfigure': {
+        const paths = action.changes.map(change => change.path).join(', ');
+        return this.#configure(specialist, desired, fleet, {
+          progress: `takes over ${paths}`,
+          event: `changed ${paths}`,
+        });
+      }
+      case 'restart':
+        specialist.progress = {reason: 'Restarting', message: action.reason};
+        await this.#stop(specialist, 'Restarted', action.reason);
+        return 0;
+      case 'stop':
+        // Dependents go first; the last of them calls again.
+        if (this.#options.specialists.dependentsOf(specialist).some(s => s.worker && s.off)) return undefined;
+        await this.#stop(specialist, 'Stopped', specialist.off?.message ?? action.reason);
+        return this.#rest(specialist, desired);
+      case 'block':
+        specialist.progress = undefined;
+        specialist.blocked = {reason: action.reason, message: action.message};
+        return undefined;
+      case 'prune':
+        return this.#prune(specialist);
+      default:
+        return action satisfies never;
+    }
+  }
+
+  #rest(specialist: Specialist, desired: Desired): undefined {
+    specialist.progress = undefined;
+    specialist.blocked = undefined;
+    specialist.observedGeneration = desired.generation;
+    return undefined;
+  }
+
+  async #create(specialist: Specialist, desired: Desired, fleet: Fleet): Promise<Next> {
+    const {ports, specialists, isReady} = this.#options;
+    const waitMs = specialist.holdUntil - ports.clock.monotonic();
+    if (waitMs > 0) return waitMs;
+    if (!mayRestart(specialist, desired)) {
+      specialist.progress = undefined;
+      const message = `it ended and restartPolicy is ${desired.spec.restartPolicy}`;
+      specialist.blocked = {reason: 'Exited', message};
+      return undefined;
+    }
+    const waitsFor = specialists.dependenciesOf(specialist).filter(s => !isReady(s));
+    if (waitsFor.length > 0) {
+      specialist.progress = undefined;
+      const names = waitsFor.map(s => s.desired?.name).join(', ');
+      specialist.blocked = {reason: 'DependencyNotReady', message: `waits for ${names} to be Ready`};
+      return undefined; // woken when one of them turns Ready
+    }
+    return this.#launch(specialist, desired, fleet);
+  }
+
+  async #launch(specialist: Specialist, desired: Desired, fleet: Fleet): Promise<Next> {
+    const {launcher, keeper, events, touch, listenersChanged} = this.#options;
+    const again = specialist.lastExit !== undefined && specialist.backoff.failures > 0;
+    const said = specialist.blocked?.message;
+    const portBefore = specialist.lastPort;
+    specialist.blocked = undefined;
+    specialist.progress = {reason: 'Launching', message: again ? 'starting it again' : 'starting it'};
+    touch(specialist.key);
+    const outcome = await launcher.launch(desired, fleet.record, portBefore);
+    switch (outcome.type) {
+      case 'listening': {
+        const {worker} = outcome;
+        const {port} = worker;
+        if (again) specialist.restarts += 1;
+        specialist.observedGeneration = desired.generation;
+        keeper.hold(specialist, worker);
+        const message = `pid ${worker.instance.identity.pid} listens on port ${port}`;
+        events.of(specialist, 'Normal', again ? 'Relaunched' : 'Launched', message);
+        if (portBefore !== undefined && portBefore !== port) {
+          events.of(specialist, 'Warning', 'PortMoved', `port ${portBefore} was not to be had; now on ${port}`);
+        }
+        listenersChanged();
+        return 0; // the declaration may have changed meanwhile
+      }
+      case 'blocked':
+        specialist.progress = undefined;
+        specialist.blocked = {reason: outcome.reason, message: outcome.message};
+        if (said !== outcome.message) events.of(specialist, 'Warning', outcome.reason, outcome.message);
+        return outcome.retryAfterMs;
+      case 'failed':
+        return keeper.failed(specialist, outcome.exit, outcome.message, 0);
+      default:
+        return outcome satisfies never;
+    }
+  }
+
+  /** Runs as declared; what `auto` comes to, and the secrets behind the references, may have changed all the same. */
+  async #keep(specialist: Specialist, desired: Desired, fleet: Fleet): Promise<Next> {
+    const {models, launcher} = this.#options;
+    const target = models.known(specialist.id);
+    const choice = specialist.worker?.hello.choice;
+    if (target && choice && (target.choice.type !== choice.type || target.model !== choice.model)) {
+      const why = target.choice.why ?? target.choice.provider;
+      const now = `${target.choice.provider}:${target.model}`;
+      await this.#configure(specialist, desired, fleet, {
+        progress: `moves to ${now}`,
+        event: `moved to ${now}: ${why}`,
+      });
+    } else if (target && launcher.secretsDiffer(desired, target)) {
+      const silent = launcher.secretsUnknown(desired.aiId);
+      const event = silent ? undefined : 'changed the secret of its provider';
+      await this.#configure(specialist, desired, fleet, {progress: 'takes over a changed secret', event});
+    }
+    return this.#rest(specialist, desired);
+  }
+
+  async #configure(
+    specialist: Specialist,
+    desired: Desired,
+    fleet: Fleet,
+    say: {readonly progress: string; readonly event: string | undefined},
+  ): Promise<undefined> {
+    const {launcher, keeper, events, listenersChanged} = this.#options;
+    specialist.progress = {reason: 'Reconfiguring', message: say.progress};
+    await specialist.worker?.configure(await launcher.config(desired, fleet.record));
+    keeper.tellModel(specialist);
+    if (say.event) events.of(specialist, 'Normal', 'Reconfigured', `${say.event}, without a restart`);
+    listenersChanged();
+    return this.#rest(specialist, desired);
+  }
+
+  async #stop(specialist: Specialist, reason: string, message: string): Promise<void> {
+    const {specialists, events, touch, listenersChanged, pass} = this.#options;
+    const {worker} = specialist;
+    if (!worker) return;
+    specialist.stopping = true;
+    touch(specialist.key);
+    const graceMs = (specialist.desired?.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+    const exit = await worker.stop(graceMs);
+    if (specialist.worker === worker) specialist.lose(exit);
+    specialist.stopping = false;
+    events.of(specialist, 'Normal', reason, message);
+    listenersChanged();
+    for (const other of specialists.dependenciesOf(specialist)) if (other.off) pass(other);
+  }
+
+  async #prune(specialist: Specialist): Promise<undefined> {
+    const {ports, specialists, listenersChanged, pass} = this.#options;
+    await this.#stop(specialist, 'Pruned', 'no longer declared');
+    await ports.runtime.forget(specialist.aiId);
+    // It may have been declared again while it was being stopped.
+    if (specialist.desired) pass(specialist);
+    else specialists.delete(specialist);
+    listenersChanged();
+    return undefined;
+  }
+}
+
+function mayRestart(specialist: Specialist, desired: Desired): boolean {
+  const exit = specialist.lastExit;
+  if (!exit || specialist.backoff.failures === 0) return true;
+  switch (desired.spec.restartPolicy) {
+    case 'Always':
+      return true;
+    case 'OnFailure':
+      return exit.code !== 0;
+    case 'Never':
+      return false;
+    default:
+      return desired.spec.restartPolicy satisfies never;
+  }
+}
