@@ -132,6 +132,8 @@ export class Controller {
   /** Reads the fleet records again: an apply has written one. */
   async loadRecords(): Promise<void> {
     await this.#fleets.load();
+    // Somebody looks at the fleet just now: what a hand has changed in the registry is put right with it.
+    this.#registry.request();
   }
 
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
@@ -186,15 +188,17 @@ export class Controller {
       this.#queue.add(specialist.id);
     }
     const before = new Map(fleet.statusBefore?.specialists.map(named => [named.aiId, named.status]));
-    for (const desired of startOrder(record.specialists)) {
+    const specialists = startOrder(record.specialists).map(desired => {
       const specialist = this.#specialists.of(key, desired.aiId);
       const status = before.get(desired.aiId);
       if (status && !specialist.status) specialist.restore(status);
       specialist.declare(desired, record);
       if (specialist.off) this.#models.drop(specialist.id);
       else this.#models.want(specialist.id, desired, record.envFile);
-      this.#queue.add(specialist.id);
-    }
+      return specialist;
+    });
+    // Passes begin when all is declared: who may be stopped depends on the others.
+    for (const {id} of specialists) this.#queue.add(id);
     this.#board.touch(key);
   }
 

@@ -2,6 +2,7 @@
  * Which model answers for a specialist, and whether it would now. Asked once per provider, however many specialists
  * stand behind it, at the pace of their probes.
  */
+import {describeError} from '../api/errors.js';
 import type {Desired, ModelCheck, ModelChoice, NamedProvider, ResolvedProvider} from '../api/types.js';
 import type {Provider} from '../providers/provider.js';
 import type {Clock, Logger, Models} from './ports.js';
@@ -33,6 +34,9 @@ interface Wish {
   readonly modelDeclared: boolean;
   readonly periodMs: number;
   target?: Target;
+  /** Resolves when there is a target: before the model behind it has been asked about. */
+  readonly targeted: Promise<void>;
+  readonly settle: () => void;
   check?: ModelCheck;
   /** Looks in a row at which `auto` would have come to less than it has. */
   misses: number;
@@ -70,7 +74,9 @@ export class ModelMonitor {
     this.#groups.set(key, group);
     this.#groupOf.set(id, group);
     const modelDeclared = desired.declared['model'] !== undefined;
-    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, misses: 0});
+    let settle: () => void = () => undefined;
+    const targeted = new Promise<void>(resolve => (settle = resolve));
+    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, misses: 0, targeted, settle});
     void this.#look(group);
   }
 
@@ -94,12 +100,16 @@ export class ModelMonitor {
 
   /** What to run with; waits for the first look only where something has to be looked up. */
   async target(id: string): Promise<Target> {
-    const group = this.#groupOf.get(id);
-    const wish = group?.wishes.get(id);
-    if (!group || !wish) throw new Error(`internal error: nobody watches the model of ${id}`);
-    while (wish.target === undefined && !this.#abort.signal.aborted) await this.#look(group);
-    if (wish.target === undefined) throw new Error(`stopped before the provider of ${id} was known`);
-    return wish.target;
+    for (;;) {
+      const group = this.#groupOf.get(id);
+      const wish = group?.wishes.get(id);
+      if (!group || !wish) throw new Error(`nobody wants the model of ${id} any more`);
+      if (wish.target) return wish.target;
+      await Promise.race([wish.targeted, this.#look(group)]);
+      // Another wish may have come in its place meanwhile; this one was looked at.
+      const inVain = !wish.target && group.wishes.get(id) === wish;
+      if (inVain || this.#abort.signal.aborted) throw new Error(`cannot find out the provider of ${id}`);
+    }
   }
 
   known(id: string): Target | undefined {
@@ -127,31 +137,38 @@ export class ModelMonitor {
     group.cancelTimer?.();
     group.looking = (async () => {
       do {
-        group.again = false;
         // Wishes of one burst (a fleet being loaded) share the look.
         await Promise.resolve();
-        await this.#lookOnce(group);
+        group.again = false;
+        await this.#lookOnce(group).catch(error => this.#lookFailed(group, error));
       } while (group.again && !this.#abort.signal.aborted);
-    })();
-    try {
-      await group.looking;
-    } catch (error) {
-      this.#options.log.warn({provider: group.spec.name, error: String(error)}, 'model check failed');
-    } finally {
+      // In the same breath as the last look at `again`, so that nobody joins a look that is over.
       group.looking = undefined;
       this.#schedule(group);
-    }
+    })();
+    return group.looking;
+  }
+
+  #lookFailed({spec}: Group, error: unknown): void {
+    if (this.#abort.signal.aborted) return;
+    this.#options.log.warn({provider: spec.name, error: describeError(error)}, 'model check failed');
   }
 
   async #lookOnce(group: Group): Promise<void> {
-    const targets = await this.#targets(group);
+    // A wish that takes the place of one of these during the look gets a look of its own.
+    const wishes = new Map(group.wishes);
+    const current = (id: string): Wish | undefined => {
+      const wish = group.wishes.get(id);
+      return wish === wishes.get(id) ? wish : undefined;
+    };
+    const targets = await this.#targets(group, wishes);
     const byProvider = new Map<string, {provider: ResolvedProvider; ids: string[]}>();
     for (const [id, target] of targets) {
       const key = JSON.stringify(target.provider);
       const one = byProvider.get(key) ?? {provider: target.provider, ids: []};
       one.ids.push(id);
       byProvider.set(key, one);
-      this.#setTarget(group, id, target);
+      this.#setTarget(current(id), id, target);
     }
     for (const key of group.clients.keys()) if (!byProvider.has(key)) group.clients.delete(key);
     await Promise.all(
@@ -160,24 +177,24 @@ export class ModelMonitor {
         const checks = await this.#checkModels(group, key, provider, models);
         for (const id of ids) {
           const check = checks.get(targets.get(id)?.model ?? '');
-          if (check) this.#setCheck(group, id, check);
+          if (check) this.#setCheck(current(id), id, check);
         }
       }),
     );
   }
 
-  async #targets(group: Group): Promise<Map<string, Target>> {
+  async #targets(group: Group, wishes: ReadonlyMap<string, Wish>): Promise<Map<string, Target>> {
     const targets = new Map<string, Target>();
     if (group.spec.type !== 'auto') {
       const provider = await this.#options.models.resolve(group.spec, group.envFile);
-      for (const [id, wish] of group.wishes) {
+      for (const [id, wish] of wishes) {
         const choice = {provider: group.spec.name, type: group.spec.type, model: wish.model};
         targets.set(id, {provider, model: wish.model, choice});
       }
       return targets;
     }
     const chooser = await this.#options.models.chooser(group.spec, group.envFile);
-    for (const [id, wish] of group.wishes) {
+    for (const [id, wish] of wishes) {
       const {model: wantedModel, modelDeclared} = wish;
       const chosen = await chooser.choose({wantedModel, modelDeclared}, this.#abort.signal);
       targets.set(id, keepOrLeave(wish, chosen));
@@ -208,16 +225,15 @@ export class ModelMonitor {
     }
   }
 
-  #setTarget(group: Group, id: string, target: Target): void {
-    const wish = group.wishes.get(id);
+  #setTarget(wish: Wish | undefined, id: string, target: Target): void {
     if (!wish || JSON.stringify(wish.target) === JSON.stringify(target)) return;
     const first = wish.target === undefined;
     wish.target = target;
+    wish.settle();
     if (!first) this.#options.changed(id);
   }
 
-  #setCheck(group: Group, id: string, check: ModelCheck): void {
-    const wish = group.wishes.get(id);
+  #setCheck(wish: Wish | undefined, id: string, check: ModelCheck): void {
     if (!wish || JSON.stringify(wish.check) === JSON.stringify(check)) return;
     wish.check = check;
     this.#options.changed(id);

@@ -1,5 +1,5 @@
 /** What is said of the fleets: statuses written when they differ, told to listeners, and turns of Ready noticed. */
-import {isTrue} from '../api/conditions.js';
+import {condition, isTrue} from '../api/conditions.js';
 import {describeError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {FleetStatus, NamedStatus, SpecialistStatus} from '../api/types.js';
@@ -22,8 +22,9 @@ export interface StatusBoardOptions {
   readonly becameReady: (specialist: Specialist) => void;
 }
 
-/** Statuses are written at most this often, ms. */
+/** Statuses are written at most this often, ms; and at most a fifth of the time goes into it. */
 const everyMs = 50;
+const restFactor = 4;
 
 export class StatusBoard {
   readonly #options: StatusBoardOptions;
@@ -32,6 +33,7 @@ export class StatusBoard {
   readonly #written = new Map<string, string>();
   #flushing: Promise<void> = Promise.resolve();
   #cancelFlush: (() => void) | undefined;
+  #lastFlushMs = 0;
   #open = false;
 
   constructor(options: StatusBoardOptions) {
@@ -48,7 +50,8 @@ export class StatusBoard {
   touch(key: FleetKey): void {
     this.#dirty.add(fleetId(key));
     if (!this.#open) return;
-    this.#cancelFlush ??= this.#options.ports.clock.after(everyMs, () => {
+    const delayMs = Math.max(everyMs, this.#lastFlushMs * restFactor);
+    this.#cancelFlush ??= this.#options.ports.clock.after(delayMs, () => {
       this.#cancelFlush = undefined;
       this.#flushing = this.#flushing.then(() => this.#flush());
     });
@@ -75,6 +78,7 @@ export class StatusBoard {
   async #flush(): Promise<void> {
     const {fleets, ports} = this.#options;
     const dirty = [...this.#dirty];
+    const began = ports.clock.monotonic();
     this.#dirty.clear();
     for (const id of dirty) {
       const fleet = fleets.all.get(id);
@@ -91,17 +95,19 @@ export class StatusBoard {
       }
       for (const listener of this.#listeners) listener(status);
     }
+    this.#lastFlushMs = ports.clock.monotonic() - began;
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
   #look({key, record, sourceError}: Fleet): FleetStatus {
     const {specialists, ports} = this.#options;
     const {name, namespace} = record;
-    const named = specialists.inFleet(key).flatMap((specialist): readonly NamedStatus[] => {
+    const sorted = [...specialists.inFleet(key)].sort((a, b) => (a.aiId < b.aiId ? -1 : 1));
+    const named = sorted.flatMap((specialist): readonly NamedStatus[] => {
       const who = specialist.who();
       if (!who) return [];
       const status = this.#statusOf(specialist);
-      this.#noticeReady(specialist, isTrue(status.conditions, 'Ready'));
+      this.#noticeReady(specialist, status);
       specialist.status = status;
       return [{...who, status}];
     });
@@ -114,17 +120,16 @@ export class StatusBoard {
     return computeStatus(specialist.facts(check), specialist.status, this.#options.ports.clock.iso());
   }
 
-  #noticeReady(specialist: Specialist, ready: boolean): void {
-    const {events, models, becameReady} = this.#options;
+  #noticeReady(specialist: Specialist, {conditions}: SpecialistStatus): void {
+    const {events, becameReady} = this.#options;
+    const ready = isTrue(conditions, 'Ready');
     const before = specialist.status !== undefined && isTrue(specialist.status.conditions, 'Ready');
     if (ready === before) return;
     if (ready) {
       events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
       becameReady(specialist);
     } else if (specialist.worker && !specialist.stopping) {
-      const check = models.check(specialist.id);
-      const message = check && !check.available ? check.message : 'it does not answer pings';
-      events.of(specialist, 'Warning', 'BecameNotReady', message);
+      events.of(specialist, 'Warning', 'BecameNotReady', condition(conditions, 'Ready')?.message ?? '');
     }
   }
 }

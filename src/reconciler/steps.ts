@@ -119,7 +119,10 @@ export class Steps {
         keeper.hold(specialist, worker);
         const message = `pid ${worker.instance.identity.pid} listens on port ${port}`;
         events.of(specialist, 'Normal', again ? 'Relaunched' : 'Launched', message);
-        if (portBefore !== undefined && portBefore !== port) {
+        const {from, to} = fleet.record.ports;
+        const kept =
+          portBefore !== undefined && portBefore >= from && portBefore <= to && desired.spec.port === undefined;
+        if (kept && portBefore !== port) {
           events.of(specialist, 'Warning', 'PortMoved', `port ${portBefore} was not to be had; now on ${port}`);
         }
         listenersChanged();

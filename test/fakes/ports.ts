@@ -233,6 +233,10 @@ export class FakeModels implements Models {
   readonly answers = new Map<string, ModelCheck | 'hang'>();
   readonly asked: {readonly provider: string; readonly models: readonly string[]}[] = [];
   auto: AutoChoice = autoOf('ollama');
+  /** How often `auto` was asked about. */
+  choices = 0;
+  /** Set: every question waits for it. */
+  gate: Promise<void> | undefined;
   readonly #secrets: Secrets;
 
   constructor(secrets: Secrets) {
@@ -240,6 +244,7 @@ export class FakeModels implements Models {
   }
 
   async resolve({name, type, baseUrl, apiKey}: NamedProvider): Promise<ResolvedProvider> {
+    await this.gate;
     const secret = apiKey && (await this.#secrets.resolve(apiKey, undefined));
     return {
       name,
@@ -253,7 +258,9 @@ export class FakeModels implements Models {
     return {
       check: async (models, signal) => {
         this.asked.push({provider: provider.name, models});
+        await this.gate;
         const answer = this.answers.get(provider.name) ?? {available: true};
+        signal.throwIfAborted();
         if (answer !== 'hang') return new Map(models.map(model => [model, answer]));
         return new Promise((_, reject) => {
           signal.addEventListener('abort', () => reject(signal.reason as Error), {once: true});
@@ -266,7 +273,13 @@ export class FakeModels implements Models {
   }
 
   async chooser(): ReturnType<Models['chooser']> {
-    return {choose: async () => this.auto};
+    await this.gate;
+    return {
+      choose: async () => {
+        this.choices += 1;
+        return this.auto;
+      },
+    };
   }
 }
 
