@@ -17,7 +17,15 @@ export default tseslint.config(
       '@typescript-eslint/consistent-type-imports': 'error',
       '@typescript-eslint/no-unused-vars': ['error', {argsIgnorePattern: '^_', varsIgnorePattern: '^_'}],
       '@typescript-eslint/require-await': 'off', // an async interface is also met by code that has nothing to wait for
-      'no-restricted-imports': ['error', {paths: [{name: 'child_process', message: 'Use node:child_process.'}, {name: 'fs', message: 'Use node:fs.'}]}],
+      'no-restricted-imports': [
+        'error',
+        {
+          paths: [
+            {name: 'child_process', message: 'Use node:child_process.'},
+            {name: 'fs', message: 'Use node:fs.'},
+          ],
+        },
+      ],
       eqeqeq: ['error', 'always', {null: 'ignore'}],
       curly: ['error', 'multi-line'],
     },
@@ -27,7 +35,10 @@ export default tseslint.config(
     rules: {
       'no-restricted-globals': [
         'error',
-        ...['Date', 'setTimeout', 'setInterval', 'setImmediate', 'performance'].map(name => ({name, message: injectedOnly})),
+        ...['Date', 'setTimeout', 'setInterval', 'setImmediate', 'performance'].map(name => ({
+          name,
+          message: injectedOnly,
+        })),
       ],
       'no-restricted-properties': ['error', {object: 'Math', property: 'random', message: injectedOnly}],
       'no-restricted-imports': [
@@ -38,6 +49,19 @@ export default tseslint.config(
   },
   {
     files: ['**/*.mjs', '**/*.cjs'],
-    languageOptions: {globals: {process: 'readonly', console: 'readonly', URL: 'readonly', setTimeout: 'readonly', clearTimeout: 'readonly', performance: 'readonly', Buffer: 'readonly', AbortSignal: 'readonly', fetch: 'readonly'}},
+    languageOptions: {
+      globals: {
+        process: 'readonly',
+        console: 'readonly',
+        URL: 'readonly',
+        setTimeout: 'readonly',
+        clearTimeout: 'readonly',
+        performance: 'readonly',
+        Buffer: 'readonly',
+        AbortSignal: 'readonly',
+        fetch: 'readonly',
+        setImmediate: 'readonly',
+      },
+    },
   },
 );

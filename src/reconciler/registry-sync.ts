@@ -6,7 +6,7 @@ import type {Worker} from '../runtime/runtime.js';
 import type {Ports, RegistryFact} from './ports.js';
 
 const retryMs = 1000;
-const gatherMs = 20;
+const gatherMs = 40;
 
 export class RegistrySync {
   readonly #ports: Pick<Ports, 'registry' | 'log' | 'clock'>;

@@ -1,5 +1,5 @@
 /** proper-lockfile on one path: the convention that other tools honour, fenced, and cleared of dead holders at once. */
-import {mkdirSync, rmdirSync, statSync, utimesSync} from 'node:fs';
+import {mkdirSync, rmdir, rmdirSync, statSync, utimesSync} from 'node:fs';
 import {resolve} from 'node:path';
 import {LockBusyError} from '../api/errors.js';
 import {errorCode} from './files.js';
@@ -108,7 +108,7 @@ type Callback<T> = (error: Error | null, value?: T) => void;
 const around = new Map<string, KernelLock>();
 
 /**
- * What proper-lockfile does on disk, synchronously, and with the kernel lock's mark around the mkdir. One object for
+ * What proper-lockfile does on disk, synchronously where the kernel only touches memory, and with the kernel lock's mark around the mkdir. One object for
  * all locks, for proper-lockfile notes the file system's precision of times on it.
  */
 const steps = {
@@ -116,7 +116,8 @@ const steps = {
   stat: (path: string, done: Callback<unknown>) => call(done, () => statSync(path)),
   utimes: (path: string, atime: Date, mtime: Date, done: Callback<void>) =>
     call(done, () => utimesSync(path, atime, mtime)),
-  rmdir: (path: string, done: Callback<void>) => call(done, () => removeUnlessAbandoned(path)),
+  // The journal may make it wait for somebody's fsync: not at the cost of our event loop.
+  rmdir: (path: string, done: Callback<void>) => (abandoned.has(path) ? done(null) : rmdir(path, done)),
   rmdirSync: removeIfOurs,
 };
 
@@ -134,10 +135,6 @@ function makeMarked(folder: string, kernel: KernelLock | undefined): void {
 /** proper-lockfile's farewell when the process ends while it holds locks. */
 function removeIfOurs(folder: string): void {
   if (owned.has(folder) && owned.get(folder) === identityOf(folder)) rmdirSync(folder);
-}
-
-function removeUnlessAbandoned(path: string): void {
-  if (!abandoned.has(path)) rmdirSync(path);
 }
 
 function call<T>(done: Callback<T>, step: () => T): void {

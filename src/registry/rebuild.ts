@@ -12,13 +12,15 @@ import type {RegistryEntry} from './registry-text.js';
 /** Entries of the workers that run now. What only the controller knows (model, roles) it adds at its next pass. */
 export async function rebuildEntries(home: string): Promise<RegistryState> {
   const entries = new Map<string, RegistryEntry>();
-  const recorded = new Set<string>();
-  for (const record of readLaunchRecords(home).records) {
-    if (record.identity === undefined || !(await isSame(record.identity))) continue;
-    entries.set(record.aiId, fromRecord(record));
-    recorded.add(record.uid);
+  const {records} = readLaunchRecords(home);
+  const found = await findWorkers(home);
+  for (const record of records) {
+    // The record of a launch that is just under way has no identity yet: the uid tells which process it became.
+    const identity = record.identity ?? found.find(worker => worker.uid === record.uid)?.identity;
+    if (identity && (await isSame(identity))) entries.set(record.aiId, fromRecord({...record, identity}));
   }
-  for (const worker of await findWorkers(home)) {
+  const recorded = new Set(records.map(record => record.uid));
+  for (const worker of found) {
     if (recorded.has(worker.uid) || entries.has(worker.aiId)) continue;
     const [port] = await listeningPorts(worker.identity.pid);
     if (port !== undefined) entries.set(worker.aiId, fromProcess(worker, port));

@@ -221,7 +221,12 @@ export class RegistryClient {
       const found = await this.get(aiId);
       const leftMs = deadline - performance.now();
       if (found !== undefined) {
-        const failure = await ping(found, {timeoutMs: Math.max(1, Math.min(2_000, leftMs)), ...(signal && {signal})});
+        // By ai id alone: programs of the predecessor, and others that register themselves, know of no uid.
+        const {host, port} = found;
+        const failure = await ping(
+          {aiId, host, port},
+          {timeoutMs: Math.max(1, Math.min(2_000, leftMs)), ...(signal && {signal})},
+        );
         if (failure === undefined) return found;
         obstacle = failure;
       }

@@ -161,7 +161,7 @@ class Positioned implements SourceDocument {
 /** Plain values of nodes, and what must not be in them. */
 class Values {
   readonly faults: {node: Node | null | undefined; message: string}[] = [];
-  /** false: a limit was hit, and what was made is not the whole. */
+  /** false: a limit was hit or an anchor is unknown, and what was made is not the whole. */
   complete = true;
   /** What each alias stands for. (yaml's own `resolve` walks the whole document for each.) */
   readonly targets = new Map<Node | null, Node>();
@@ -184,7 +184,7 @@ class Values {
 
   private ofAlias(alias: Alias, depth: number): unknown {
     const target = this.anchors.get(alias.source);
-    if (target === undefined) return this.fault(alias, `the anchor \`${alias.source}\` is not defined before its use`);
+    if (target === undefined) return this.give(alias, `the anchor \`${alias.source}\` is not defined before its use`);
     this.targets.set(alias, target);
     this.insideAlias++;
     const value = this.of(target, depth + 1);

@@ -38,6 +38,8 @@ export interface Group {
 export interface Gathered {
   readonly groups: readonly Group[];
   readonly problems: readonly Problem[];
+  /** Names of the files, as problems have them, in the order in which they were named and included. */
+  readonly order: readonly string[];
 }
 
 /** @throws {SourceUnavailableError} where a path can't be read */
@@ -56,6 +58,7 @@ export async function gather(options: GatherOptions): Promise<Gathered> {
   return {
     groups: [...groups, ...bareGroups(bare, options)],
     problems: [...reader.problems, ...read.flatMap(ambiguous)],
+    order: reader.order,
   };
 }
 
@@ -70,6 +73,7 @@ interface Input {
 /** Reads each file once, however many ask for it, and keeps all that is wrong. */
 class Reader {
   readonly problems: Problem[] = [];
+  readonly order: string[] = [];
   private readonly known = new Map<string, Promise<CheckedFile>>();
 
   readonly cwd: string;
@@ -101,6 +105,7 @@ class Reader {
   }
 
   private async check(path: string | undefined, file: string, reading: Promise<ReadResult>): Promise<CheckedFile> {
+    this.order.push(file);
     const result = await reading.catch((error: unknown) => unavailable(file, error));
     const content = result.ok
       ? await checkText({file, path, text: result.text})

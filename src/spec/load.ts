@@ -34,7 +34,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     const hint = 'create a file `tekton-ai.yaml`, or name one with -f';
     throw new SourceUnavailableError('cannot load a fleet: no file was named', {hint});
   }
-  const {groups, problems} = await gather(options);
+  const {groups, problems, order} = await gather(options);
   const fleets = await Promise.all(groups.map(async group => fleetWithEnvironment(group, options)));
   const known = fleets.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
   const all = [
@@ -42,7 +42,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     ...known.flatMap(({fleet, providers}) => checkFleet(fleet, providers)),
     ...checkTogether(known.map(({fleet}) => fleet)),
   ];
-  if (all.length > 0) throw new InvalidInputError(inOrder(all));
+  if (all.length > 0) throw new InvalidInputError(inOrder(all, order));
   return Promise.all(
     known.map(async ({fleet, envFile, providers}): Promise<LoadedFleet> => {
       const specialists = await Promise.all(
@@ -90,12 +90,11 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
 }
 
 /** By place; what two checks say of one place is said once. */
-function inOrder(problems: readonly Problem[]): readonly Problem[] {
+function inOrder(problems: readonly Problem[], order: readonly string[]): readonly Problem[] {
   const unique = new Map(
     problems.map(problem => [`${problem.file}:${problem.line}:${problem.column}:${problem.message}`, problem]),
   );
-  const files = [...new Set(problems.map(({file}) => file))];
   return [...unique.values()].sort(
-    (a, b) => files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line || a.column - b.column,
+    (a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column,
   );
 }
