@@ -21,6 +21,7 @@ import type {
 } from '../reconciler/ports.js';
 import {appendEvents} from '../registry/events.js';
 import {readFleetRecords, updateFleet} from '../registry/fleet-records.js';
+import {statePaths} from '../registry/paths.js';
 import {RegistryClient} from '../registry/registry-client.js';
 import {readFleetStatus, writeFleetStatus} from '../registry/status-files.js';
 import {ProcessRuntime} from '../runtime/process/runtime.js';
@@ -74,6 +75,10 @@ function registryOf(home: string, log: Logger): Registry {
   return {
     allocate: requests => allocate(clientFor, requests),
     sync: async (fleets, facts) => void (await all.sync(fleets, facts)),
+    watch: async changed => {
+      const watch = await watchSources([statePaths(home).registry], changed);
+      return () => watch.close();
+    },
   };
 }
 

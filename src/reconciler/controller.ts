@@ -49,6 +49,7 @@ export class Controller {
   readonly #registry: RegistrySync;
   readonly #events: EventLog;
   #cancelResync: (() => void) | undefined;
+  #unwatchRegistry: (() => Promise<void>) | undefined;
   #closed = false;
 
   constructor(options: ControllerOptions) {
@@ -126,7 +127,10 @@ export class Controller {
     await this.#withinMs(firstLookMs, this.#models.looked());
     this.#board.open();
     this.#registry.request();
-    if (this.#options.follow) this.#resyncLater();
+    if (!this.#options.follow) return;
+    this.#resyncLater();
+    // What a hand changes in the registry, or takes away with it, is put right at once.
+    this.#unwatchRegistry = await this.#ports.registry.watch(() => this.#registry.request());
   }
 
   /** Reads the fleet records again: an apply has written one. */
@@ -145,6 +149,7 @@ export class Controller {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelResync?.();
+    await this.#unwatchRegistry?.();
     await this.#fleets.close();
     await this.#queue.close();
     this.#models.close();

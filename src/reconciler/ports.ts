@@ -65,6 +65,8 @@ export interface Registry {
    * @throws {TektonError} when the registry can't be written; nothing was changed then.
    */
   sync(fleets: readonly string[], facts: readonly RegistryFact[]): Promise<void>;
+  /** Calls `changed` whenever somebody, we included, may have written the registry; the result ends it. */
+  watch(changed: () => void): Promise<() => Promise<void>>;
 }
 
 export interface Models {

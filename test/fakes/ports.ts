@@ -195,6 +195,7 @@ export class FakeRegistry implements Registry {
   failSyncs = 0;
   failed = 0;
   readonly #held = new Map<number, string>();
+  #changed: (() => void) | undefined;
 
   async allocate(requests: readonly PortRequest[]): Promise<readonly PortAnswer[]> {
     this.passes.push(requests);
@@ -209,6 +210,19 @@ export class FakeRegistry implements Registry {
     }
     this.entries = facts;
     this.syncs.push({fleets, aiIds: facts.map(f => f.aiId).sort()});
+  }
+
+  async watch(changed: () => void): Promise<() => Promise<void>> {
+    this.#changed = changed;
+    return async () => {
+      this.#changed = undefined;
+    };
+  }
+
+  /** Somebody writes into the registry. */
+  edit(entries: readonly RegistryFact[]): void {
+    this.entries = entries;
+    this.#changed?.();
   }
 
   #allocate({aiId, preferred, pinned, avoid, range}: PortRequest): PortAnswer {
