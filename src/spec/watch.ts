@@ -1,6 +1,7 @@
 /** Says when a source may have changed: late rather than twice, and never not at all. */
+import type {Stats} from 'node:fs';
 import {stat} from 'node:fs/promises';
-import {basename, dirname, relative, resolve, sep} from 'node:path';
+import {basename, dirname, join, relative, resolve, sep} from 'node:path';
 import type {FSWatcher} from 'chokidar';
 
 export interface WatchOptions {
@@ -27,47 +28,63 @@ export async function watchSources(
   onChange: () => void,
   {debounceMs = 50}: WatchOptions = {},
 ): Promise<SourceWatch> {
-  const {watch} = await import('chokidar');
-  const watched = new WatchedPaths(paths);
-  await watched.refresh();
-  const watcher = watch([...watched.folders], {
-    ignoreInitial: true,
-    ignored: (path, stats) => !watched.sees(path, stats?.isFile()),
-  });
   let timer: NodeJS.Timeout | undefined;
   let closed = false;
-
-  const rearm = async (): Promise<void> => {
-    const before = new Set(watched.folders);
-    await watched.refresh();
-    if (closed) return;
-    watcher.unwatch([...before].filter(folder => !watched.folders.has(folder)));
-    watcher.add([...watched.folders].filter(folder => !before.has(folder)));
-  };
-  const changed = (path: string): void => {
-    if (closed || !watched.counts(path)) return;
+  const tell = (): void => {
     clearTimeout(timer);
-    timer = setTimeout(onChange, debounceMs);
+    if (!closed) timer = setTimeout(onChange, debounceMs);
   };
-  watcher.on('all', (event, path) => {
-    if (event === 'addDir' || event === 'unlinkDir') void rearm();
-    changed(path);
-  });
-  // What can't be watched any more shows as a change: the load that follows says what is wrong with it.
-  watcher.on('error', () => changed([...watched.folders][0] ?? sep));
-  await ready(watcher);
+  const watched = new WatchedPaths(paths);
+  await watched.refresh();
+
+  // A folder may go, come, or be replaced by another of its name: then the watch is begun anew.
+  let rearming = Promise.resolve();
+  const rearm = (): void => {
+    rearming = rearming.then(async () => {
+      const before = watched.identity;
+      await watched.refresh();
+      if (closed || watched.identity === before) return;
+      const old = watcher;
+      watcher = await begin(watched, tell, rearm);
+      await old.close();
+      tell(); // for what happened before the new watch began
+    });
+  };
+  let watcher = await begin(watched, tell, rearm);
+  rearm(); // a folder may have changed since it was looked at
 
   return {
     update(next) {
       watched.paths = next;
-      void rearm();
+      rearm();
     },
     async close() {
       closed = true;
       clearTimeout(timer);
+      await rearming;
       await watcher.close();
     },
   };
+}
+
+/** Resolves when the watch is on. */
+async function begin(watched: WatchedPaths, tell: () => void, rearm: () => void): Promise<FSWatcher> {
+  const {watch} = await import('chokidar');
+  const ignored = (path: string, stats?: Stats): boolean => !watched.sees(path, stats?.isFile());
+  const watcher = watch([...watched.folders], {ignoreInitial: true, atomic: false, ignored});
+  // `all` finds the files of new folders; `raw` isn't throttled as `all` is, so that no save is lost in the wake of another.
+  watcher.on('all', (_, path) => {
+    if (watched.counts(path)) tell();
+  });
+  watcher.on('raw', (event, path, details) => {
+    const {watchedPath = ''} = details as {watchedPath?: string}; // chokidar types it as unknown
+    if (watched.counts(watchedPath) || watched.counts(join(watchedPath, path ?? ''))) tell();
+    if (event === 'rename') rearm();
+  });
+  // What can't be watched any more shows as a change: the load that follows says what is wrong with it.
+  watcher.on('error', tell);
+  await new Promise<void>(resolve => watcher.once('ready', resolve));
+  return watcher;
 }
 
 /** Which folders to watch for some paths, and what in them counts. */
@@ -78,6 +95,8 @@ class WatchedPaths {
   private exact: ReadonlySet<string> = new Set();
   private flat: ReadonlySet<string> = new Set();
   private trees: readonly string[] = [];
+  /** Differs where the same watch would not do any more. */
+  identity = '';
 
   constructor(public paths: readonly string[]) {}
 
@@ -89,6 +108,8 @@ class WatchedPaths {
     this.flat = new Set(found.flatMap(({kind, missing, folder}) => (kind === 'flat' && !missing ? folder : [])));
     this.trees = found.flatMap(({kind, missing, folder}) => (kind === 'tree' && !missing ? folder : []));
     this.folders = new Set(found.map(({existing}) => existing));
+    const inodes = found.map(({existing, inode}) => `${existing} ${inode}`);
+    this.identity = [...new Set([...inodes, ...this.trees])].sort().join('\n');
   }
 
   /** Whether a change there is to be told. */
@@ -118,13 +139,22 @@ async function targetOf(path: string): Promise<Target> {
   return found?.isDirectory() ? {kind: 'flat', folder: path} : {kind: 'file', folder: dirname(path), file: path};
 }
 
-/** The nearest folder that exists, and, where that isn't `folder` itself, the path whose appearance brings it nearer. */
-async function nearest(folder: string): Promise<{existing: string; missing?: string}> {
+interface Nearest {
+  /** The nearest folder that exists. */
+  readonly existing: string;
+  /** Tells it from another folder of the same name; inode numbers alone are used again. */
+  readonly inode: string;
+  /** Where that isn't the folder itself: the path whose appearance brings it nearer. */
+  readonly missing?: string;
+}
+
+async function nearest(folder: string): Promise<Nearest> {
   let missing: string | undefined;
   for (let current = folder; ; current = dirname(current)) {
     const found = await stat(current).catch(() => undefined);
     if (found?.isDirectory() || dirname(current) === current) {
-      return {existing: current, ...(missing !== undefined && {missing})};
+      const inode = found ? `${found.ino} ${found.birthtimeMs}` : '';
+      return {existing: current, inode, ...(missing !== undefined && {missing})};
     }
     missing = current;
   }
@@ -138,8 +168,4 @@ function isYaml(path: string): boolean {
 function isBelow(path: string, tree: string): boolean {
   const way = relative(tree, path).split(sep);
   return way[0] !== '' && way.every(name => !name.startsWith('.') && name !== 'node_modules');
-}
-
-async function ready(watcher: FSWatcher): Promise<void> {
-  await new Promise<void>(resolve => watcher.once('ready', resolve));
 }

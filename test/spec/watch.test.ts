@@ -20,12 +20,12 @@ async function watching(paths: readonly string[], debounceMs = 10) {
   watch = await watchSources(paths, () => void told++, {debounceMs});
   return {
     count: () => told,
-    async next(): Promise<void> {
+    next: async (): Promise<void> => {
       await until(() => told > seen);
       seen = told;
     },
     /** Repeats an act until it is noticed: after an `update` or a new folder, a watch begins a moment later. */
-    async noticed(act: () => Promise<void>): Promise<void> {
+    noticed: async (act: () => Promise<void>): Promise<void> => {
       seen = told;
       for (; told === seen; await pause(20)) await act();
       seen = told;
@@ -101,8 +101,9 @@ describe('watchSources', () => {
   it('tells once of many changes together', async () => {
     const folder = await folderOf({'f.yaml': 'a', 'g.yaml': 'a'});
     const {next, count} = await watching([join(folder, 'f.yaml'), join(folder, 'g.yaml')], 300);
-    for (let i = 0; i < 10; i++)
+    for (let i = 0; i < 10; i++) {
       await Promise.all(['f.yaml', 'g.yaml'].map(name => appendFile(join(folder, name), 'x')));
+    }
     await next();
     expect(count()).toBe(1);
   });
