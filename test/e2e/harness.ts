@@ -16,7 +16,7 @@ import {defaultPorts, type FleetEvent, type PortRange} from '../../src/api/types
 import type {SpecialistDocument} from '../../src/cli/print/documents.js';
 
 /** The program under test: the build of this checkout, or another one (an installed package, say). */
-const program =
+export const program =
   process.env['TEKTON_AI_E2E_PROGRAM'] ?? fileURLToPath(new URL('../../dist/tekton-ai.js', import.meta.url));
 
 /** Longer than anything takes on a busy machine; a wait ends as soon as its condition holds. */
