@@ -29,7 +29,7 @@ const validators = new Map<DocumentKind, ValidateFunction>();
 async function validatorOf(kind: DocumentKind): Promise<ValidateFunction> {
   const known = validators.get(kind);
   if (known) return known;
-  const {Ajv} = await import('ajv');
+  const {Ajv} = (await import('ajv')).default; // CommonJS: bundlers find its names nowhere else
   const ajv = new Ajv({allErrors: true, verbose: true, messages: false, allowUnionTypes: true});
   const made = ajv.compile(schemas[kind]);
   validators.set(kind, made);
