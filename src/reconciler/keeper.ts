@@ -100,7 +100,8 @@ export class Keeper {
     const missedBefore = specialist.missedProbes > 0;
     specialist.missedProbes = alive ? 0 : specialist.missedProbes + 1;
     if (missedBefore !== specialist.missedProbes > 0) this.#options.touch(specialist.key);
-    if (specialist.missedProbes < failureThreshold) {
+    // Without a declaration nobody would bring it up again: one whose fleet has no record is only watched.
+    if (specialist.missedProbes < failureThreshold || !specialist.desired) {
       this.#probeLater(specialist, worker);
       return;
     }

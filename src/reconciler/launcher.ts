@@ -1,4 +1,5 @@
 /** From a declaration to a listening worker: secrets, a port, the process; again with another port where it was taken. */
+import {TektonError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, LastExit} from '../api/types.js';
@@ -65,13 +66,14 @@ export class Launcher {
     };
   }
 
-  /** What the worker is told now. */
+  /** What the worker is told now. @throws {TektonError} its token is not to be had: without one it would be open. */
   async config(desired: Desired, record: FleetRecord, token?: string): Promise<WorkerConfig> {
     const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
     const id = `${namespace}/${fleet}/${aiId}`;
     const target = await this.#models.target(id);
     this.#told.set(aiId, keyOf(target));
     const authToken = token ?? (await this.#authToken(desired, record));
+    if (typeof authToken === 'object') throw new TektonError(`cannot configure ${name}: ${authToken.message}`);
     return {
       formatVersion,
       aiId,
@@ -90,7 +92,7 @@ export class Launcher {
       expertise: spec.expertise,
       concurrency: spec.concurrency,
       sessions: spec.sessions,
-      ...(typeof authToken === 'string' && {authToken}),
+      ...(authToken !== undefined && {authToken}),
       graceMs: spec.terminationGracePeriodSeconds * 1000,
     };
   }

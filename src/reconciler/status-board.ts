@@ -18,7 +18,7 @@ export interface StatusBoardOptions {
   readonly fleets: Fleets;
   readonly models: ModelMonitor;
   readonly events: EventLog;
-  /** A specialist is Ready that was not. */
+  /** A specialist is Ready that was not, or that we had not seen so yet. */
   readonly becameReady: (specialist: Specialist) => void;
 }
 
@@ -31,6 +31,7 @@ export class StatusBoard {
   readonly #listeners = new Set<(status: FleetStatus) => void>();
   readonly #dirty = new Set<string>();
   readonly #written = new Map<string, string>();
+  readonly #knownReady = new WeakSet<Specialist>();
   #flushing: Promise<void> = Promise.resolve();
   #cancelFlush: (() => void) | undefined;
   #lastFlushMs = 0;
@@ -124,12 +125,13 @@ export class StatusBoard {
     const {events, becameReady} = this.#options;
     const ready = isTrue(conditions, 'Ready');
     const before = specialist.status !== undefined && isTrue(specialist.status.conditions, 'Ready');
-    if (ready === before) return;
-    if (ready) {
-      events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
-      becameReady(specialist);
-    } else if (specialist.worker && !specialist.stopping) {
+    if (ready && !before) events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
+    if (!ready && before && specialist.worker && !specialist.stopping) {
       events.of(specialist, 'Warning', 'BecameNotReady', condition(conditions, 'Ready')?.message ?? '');
     }
+    // Not by `before`: an earlier controller's word wakes nobody here.
+    if (ready && !this.#knownReady.has(specialist)) becameReady(specialist);
+    if (ready) this.#knownReady.add(specialist);
+    else this.#knownReady.delete(specialist);
   }
 }

@@ -194,6 +194,7 @@ export class FakeRegistry implements Registry {
   /** So many of the next syncs fail. */
   failSyncs = 0;
   failed = 0;
+  watching = 0;
   readonly #held = new Map<number, string>();
   #changed: (() => void) | undefined;
 
@@ -208,18 +209,20 @@ export class FakeRegistry implements Registry {
       this.failed += 1;
       throw new TektonError('cannot write the registry: no space left on device');
     }
-    this.entries = facts;
     this.syncs.push({fleets, aiIds: facts.map(f => f.aiId).sort()});
+    if (JSON.stringify(facts) !== JSON.stringify(this.entries)) this.edit(facts);
   }
 
   async watch(changed: () => void): Promise<() => Promise<void>> {
     this.#changed = changed;
+    this.watching += 1;
     return async () => {
+      this.watching -= 1;
       this.#changed = undefined;
     };
   }
 
-  /** Somebody writes into the registry. */
+  /** Somebody writes into the registry: a hand, or we. */
   edit(entries: readonly RegistryFact[]): void {
     this.entries = entries;
     this.#changed?.();
@@ -319,6 +322,7 @@ export class World {
   };
   readonly models = new FakeModels(this.secrets);
   readonly warnings: string[] = [];
+  readonly #crashes = new Map<Controller, () => void>();
   #uids = 0;
   #applies = 0;
 
@@ -352,7 +356,15 @@ export class World {
   }
 
   controller(options: Partial<ControllerOptions> = {}): Controller {
-    return new Controller({ports: this.ports, version: '1', follow: true, parallel: 4, ...options});
+    const {ports, crash} = mortal(this.ports);
+    const controller = new Controller({ports, version: '1', follow: true, parallel: 4, ...options});
+    this.#crashes.set(controller, crash);
+    return controller;
+  }
+
+  /** As kill -9 does: nothing that it does or waits for has any effect from now on. */
+  crash(controller: Controller): void {
+    this.#crashes.get(controller)?.();
   }
 
   /** A controller that has converged what was applied. */
@@ -390,4 +402,38 @@ export class World {
   events(name?: string): readonly FleetEvent[] {
     return this.store.events.filter(event => name === undefined || event.aiId === `${name}-ai`);
   }
+}
+
+function mortal(ports: Ports): {readonly ports: Ports; readonly crash: () => void} {
+  let dead = false;
+  const never = new Promise<never>(() => undefined);
+  const guard = <T extends object>(port: T): T =>
+    new Proxy(port, {
+      get: (target, key) => {
+        const value: unknown = Reflect.get(target, key);
+        if (typeof value !== 'function') return value;
+        return (...args: unknown[]): unknown => (dead ? never : value.apply(target, args));
+      },
+    });
+  const {clock, runtime, registry, models, secrets, store, sources} = ports;
+  const mortalClock: Ports['clock'] = {
+    iso: () => clock.iso(),
+    monotonic: () => clock.monotonic(),
+    after: (ms, run) => clock.after(ms, () => dead || run()),
+  };
+  return {
+    ports: {
+      ...ports,
+      clock: mortalClock,
+      runtime: guard(runtime),
+      registry: guard(registry),
+      models: guard(models),
+      secrets: guard(secrets),
+      store: guard(store),
+      sources: guard(sources),
+    },
+    crash: () => {
+      dead = true;
+    },
+  };
 }
