@@ -116,7 +116,10 @@ export class FakeRuntime implements Runtime {
 
   async discover(): Promise<Discovery> {
     if (this.unreadable) throw this.unreadable;
-    const workers = this.processes.filter(p => p.alive).map(p => new FakeWorker(p, this, this.#clock));
+    const alive = this.processes.filter(p => p.alive);
+    const workers = alive.map(process => new FakeWorker(process, this, this.#clock));
+    // A lost record is written anew.
+    for (const process of alive) this.#records.set(process.config.aiId, {request: process.launch, process});
     const dead = [...this.#records.values()].filter(({process}) => !process?.alive);
     return {workers, remains: dead.map(({request}) => remainsOf(request))};
   }

@@ -104,8 +104,10 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   const identity = child.pid === undefined ? undefined : await identify(child.pid);
   const report = await firstOf(reported, exit, request.startupMs);
   if (report === undefined || report.type === 'failed' || !identity) {
-    if (identity) await signalVerified(identity, 'SIGKILL', {group: true});
-    return failure(report, request, await quick(exit), tailOf(logPath, log.offset));
+    // One that reported its failure ends by itself, and its own last words and exit code tell more than our signal.
+    const ended = await quick(exit);
+    if (!ended && identity) await signalVerified(identity, 'SIGKILL', {group: true});
+    return failure(report, request, ended ?? (await quick(exit)), tailOf(logPath, log.offset));
   }
   const worker = await connect({home, intent, identity, exit, logPath, authToken: config.authToken});
   if (worker instanceof ProcessWorker) {

@@ -1,0 +1,296 @@
+/** What holds for every runtime, whatever its workers are made of. */
+import {afterEach, beforeEach, describe, expect, it} from '@jest/globals';
+import type {Hello, WorkerConfig} from '../../src/protocol/control.js';
+import type {LaunchRequest, Runtime, Worker} from '../../src/runtime/runtime.js';
+
+/** A place where workers run, of which a test may have several runtimes, one after the other or at once. */
+export interface RuntimeWorld {
+  /** As the next controller makes one: it knows nothing but what the place remembers. */
+  readonly runtime: () => Runtime;
+  /** A request that works: a free port, a uid of its own. */
+  readonly request: (changes?: Partial<WorkerConfig>) => Promise<LaunchRequest>;
+  /** One whose worker ends before it listens, and whose error output has a line with this text. */
+  readonly failing: () => Promise<{readonly request: LaunchRequest; readonly stderr: string}>;
+  /** From outside, past the runtime. */
+  readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP') => Promise<void>;
+  readonly loseRecord: (aiId: string) => Promise<void>;
+  /** A program of somebody else takes the port. */
+  readonly occupy: (port: number) => Promise<void>;
+  /** Begins a chat; resolves once the worker is at it. */
+  readonly chat: (worker: Worker) => Promise<Chat>;
+  /** Ends whatever still runs. */
+  readonly close: () => Promise<void>;
+}
+
+export interface Chat {
+  /** The model answers. */
+  readonly finish: () => void;
+  /** Whether the client got the whole answer; resolves when the exchange is over. */
+  readonly answered: Promise<boolean>;
+}
+
+export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>): void {
+  describe(`${name} as a runtime`, () => {
+    let world: RuntimeWorld;
+    let runtime: Runtime;
+
+    beforeEach(async () => {
+      world = await open();
+      runtime = world.runtime();
+    });
+    afterEach(() => world.close());
+
+    async function launch(changes: Partial<WorkerConfig> = {}): Promise<Worker> {
+      const outcome = await runtime.launch(await world.request(changes));
+      if (outcome.type !== 'listening') throw new Error(outcome.message);
+      return outcome.worker;
+    }
+
+    /** The only worker that another runtime on the same place finds. */
+    async function rediscover(): Promise<Worker> {
+      const {workers} = await world.runtime().discover();
+      const [found] = workers;
+      if (workers.length !== 1 || !found) throw new Error(`found ${workers.length} workers`);
+      return found;
+    }
+
+    it('finds nothing where nothing was launched', async () => {
+      expect(await runtime.discover()).toEqual({workers: [], remains: []});
+    });
+
+    describe('a launch', () => {
+      it('gives a worker that listens, as who it was launched', async () => {
+        const request = await world.request({generation: 3, declared: {model: 'm1'}, specHash: 'h3'});
+        const outcome = await runtime.launch(request);
+        if (outcome.type !== 'listening') throw new Error(outcome.message);
+        const {worker} = outcome;
+        expect(await worker.ping(5000)).toBe(true);
+        const {config, uid, port} = request;
+        expect(worker).toMatchObject({aiId: config.aiId, host: config.host, port});
+        expect(worker.instance.uid).toBe(uid);
+        expect(worker.instance.identity.pid).toBeGreaterThan(1);
+        expect(Number.isNaN(Date.parse(worker.instance.startedAt))).toBe(false);
+        const said: Partial<Hello> = {
+          uid,
+          port,
+          pid: worker.instance.identity.pid,
+          aiId: config.aiId,
+          name: config.name,
+          component: config.component,
+          host: config.host,
+          fleet: config.fleet,
+          namespace: config.namespace,
+          generation: 3,
+          specHash: 'h3',
+          declared: {model: 'm1'},
+          choice: config.choice,
+          draining: false,
+        };
+        expect(worker.hello).toMatchObject(said);
+      });
+
+      it('on a port that somebody else has is refused, and leaves nothing running', async () => {
+        const request = await world.request();
+        await world.occupy(request.port);
+        const outcome = await runtime.launch(request);
+        expect(outcome).toMatchObject({type: 'failed', reason: 'PortTaken'});
+        expect(outcome.type === 'failed' && outcome.message).toContain(String(request.port));
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('that fails says how it ended and what it wrote last', async () => {
+        const {request, stderr} = await world.failing();
+        const outcome = await runtime.launch(request);
+        if (outcome.type !== 'failed') throw new Error('it did not fail');
+        expect(outcome.reason).toBe('LaunchFailed');
+        expect(outcome.message).toContain(`cannot start ${request.config.name}`);
+        expect(outcome.exit?.stderrTail.join('\n')).toContain(stderr);
+        expect(outcome.exit?.code).toBeGreaterThan(0);
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('may be tried again after one that failed', async () => {
+        await runtime.launch((await world.failing()).request);
+        expect(await (await launch()).ping(5000)).toBe(true);
+      });
+    });
+
+    describe('a worker', () => {
+      it('takes over a configuration, and says so to whoever asks', async () => {
+        const worker = await launch({generation: 1, model: 'm1'});
+        const {config} = await world.request({
+          generation: 2,
+          model: 'm2',
+          specHash: 'h2',
+          declared: {model: 'm2'},
+          choice: {provider: 'p', type: 'offline', model: 'm2', why: 'because'},
+        });
+        await worker.configure(config);
+        const expected = {generation: 2, specHash: 'h2', declared: {model: 'm2'}, choice: config.choice};
+        expect(worker.hello).toMatchObject(expected);
+        expect((await rediscover()).hello).toMatchObject(expected);
+        expect(await worker.ping(5000)).toBe(true);
+      });
+
+      it('takes what is told of its model', async () => {
+        const worker = await launch();
+        const check = {available: false, reason: 'ModelNotFound', message: 'no m1'} as const;
+        await expect(worker.tellModelStatus(check)).resolves.toBeUndefined();
+      });
+
+      it('that is killed from outside ends with that signal, and is answered for no more', async () => {
+        const worker = await launch();
+        await world.signal(worker, 'SIGKILL');
+        const exit = await worker.exited;
+        expect(exit.signal).toBe('SIGKILL');
+        expect(exit.code).toBeUndefined();
+        expect(await worker.ping(200)).toBe(false);
+      });
+
+      it('that hangs answers no ping, and is killed all the same', async () => {
+        const worker = await launch();
+        await world.signal(worker, 'SIGSTOP');
+        expect(await worker.ping(100)).toBe(false);
+        expect((await worker.kill()).signal).toBe('SIGKILL');
+        expect((await worker.exited).signal).toBe('SIGKILL');
+      });
+
+      it('that is killed twice is killed once', async () => {
+        const worker = await launch();
+        expect(await Promise.all([worker.kill(), worker.kill()])).toMatchObject([
+          {signal: 'SIGKILL'},
+          {signal: 'SIGKILL'},
+        ]);
+        await expect(worker.kill()).resolves.toMatchObject({signal: 'SIGKILL'});
+      });
+
+      it('refuses a configuration when it is gone', async () => {
+        const worker = await launch();
+        await worker.kill();
+        await expect(worker.configure((await world.request()).config)).rejects.toThrow();
+      });
+    });
+
+    describe('stopping', () => {
+      it('an idle worker ends it well, at once', async () => {
+        const worker = await launch();
+        expect(await worker.stop(60_000)).toMatchObject({code: 0});
+        expect(await worker.ping(200)).toBe(false);
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('waits for a chat under way', async () => {
+        const worker = await launch();
+        const chat = await world.chat(worker);
+        const stopped = worker.stop(60_000);
+        expect(worker.hello.draining).toBe(true);
+        while (!(await rediscover()).hello.draining) await worker.ping(1000);
+        expect(await Promise.race([stopped, Promise.resolve('still there')])).toBe('still there');
+        chat.finish();
+        expect(await chat.answered).toBe(true);
+        expect(await stopped).toMatchObject({code: 0});
+      });
+
+      it('waits no longer than the grace', async () => {
+        const worker = await launch();
+        const chat = await world.chat(worker);
+        await worker.stop(100);
+        expect(await chat.answered).toBe(false);
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('twice is stopping once', async () => {
+        const worker = await launch();
+        const [first, second] = await Promise.all([worker.stop(1000), worker.stop(1000)]);
+        expect(first).toMatchObject({code: 0});
+        expect(second).toEqual(first);
+      });
+
+      it('one that is gone is done', async () => {
+        const worker = await launch();
+        await worker.kill();
+        expect(await worker.stop(1000)).toMatchObject({signal: 'SIGKILL'});
+      });
+    });
+
+    describe('letting go', () => {
+      it('leaves the worker alive, for the next runtime to find as it was', async () => {
+        const worker = await launch({generation: 4});
+        worker.release();
+        const found = await rediscover();
+        expect(found.instance.uid).toBe(worker.instance.uid);
+        expect(found.instance.identity).toEqual(worker.instance.identity);
+        expect(found).toMatchObject({aiId: worker.aiId, host: worker.host, port: worker.port});
+        expect(found.hello.generation).toBe(4);
+        expect(await found.ping(5000)).toBe(true);
+      });
+
+      it('is no bar to what the next one does with it', async () => {
+        (await launch({generation: 1})).release();
+        const found = await rediscover();
+        await found.configure((await world.request({generation: 2})).config);
+        expect((await rediscover()).hello.generation).toBe(2);
+        await found.stop(1000);
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('does not keep the next one from noticing its end', async () => {
+        const worker = await launch();
+        worker.release();
+        const found = await rediscover();
+        await world.signal(worker, 'SIGKILL');
+        await expect(found.exited).resolves.toHaveProperty('at');
+      });
+    });
+
+    describe('discovery', () => {
+      it('finds a worker whose launch record is lost, and writes it anew', async () => {
+        const worker = await launch({generation: 5});
+        await world.loseRecord(worker.aiId);
+        const found = await rediscover();
+        expect(found.instance.uid).toBe(worker.instance.uid);
+        expect(found.instance.identity).toEqual(worker.instance.identity);
+        expect(found.hello).toMatchObject({generation: 5, port: worker.port, fleet: worker.hello.fleet});
+        await found.kill();
+        const {remains} = await world.runtime().discover();
+        expect(remains.map(r => r.port)).toEqual([worker.port]);
+      });
+
+      it('finds a hung worker, too: it is there', async () => {
+        const worker = await launch();
+        await world.signal(worker, 'SIGSTOP');
+        worker.release();
+        const found = await rediscover();
+        expect(found.instance.identity).toEqual(worker.instance.identity);
+        expect(found.port).toBe(worker.port);
+        expect(await found.ping(100)).toBe(false);
+        await found.kill();
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+
+      it('keeps the port of one that ended, until it is forgotten', async () => {
+        const worker = await launch();
+        await worker.kill();
+        const {workers, remains} = await world.runtime().discover();
+        expect(workers).toEqual([]);
+        const {aiId, port, hello} = worker;
+        const {name, namespace, fleet, component} = hello;
+        expect(remains).toMatchObject([{aiId, name, namespace, fleet, component, port}]);
+        await runtime.forget(aiId);
+        expect(await world.runtime().discover()).toEqual({workers: [], remains: []});
+      });
+
+      it('forgets what it never knew without a word', async () => {
+        await expect(runtime.forget('nobody-ai')).resolves.toBeUndefined();
+      });
+
+      it('tells several apart', async () => {
+        const [a, b] = [await launch({aiId: 'a-ai', name: 'a'}), await launch({aiId: 'b-ai', name: 'b'})];
+        await b.kill();
+        const {workers, remains} = await world.runtime().discover();
+        expect(workers.map(w => w.instance.uid)).toEqual([a.instance.uid]);
+        expect(remains.map(r => r.aiId)).toEqual(['b-ai']);
+      });
+    });
+  });
+}
