@@ -2,6 +2,7 @@
  * The worker's program. It runs from a copy in the state folder, named by its content, so that workers live on
  * unharmed while `npm ci` or an upgrade replaces the package's own files.
  */
+import {randomUUID} from 'node:crypto';
 import {cp, mkdir, readFile, rename, rm, stat} from 'node:fs/promises';
 import {join} from 'node:path';
 import {TektonError} from '../../api/errors.js';
@@ -18,7 +19,7 @@ export async function ensureProgram(home: string, folder: string): Promise<strin
   const hash = await readBuildHash(folder);
   const target = join(home, 'bin', `worker-${hash}`);
   if (await exists(join(target, entry))) return join(target, entry);
-  const draft = `${target}.${process.pid}.tmp`;
+  const draft = `${target}.${randomUUID()}.tmp`;
   try {
     await mkdir(join(home, 'bin'), {recursive: true, mode: 0o700});
     await cp(folder, draft, {recursive: true});
