@@ -104,24 +104,13 @@ async function hashOf(folder) {
 async function writeSchemas() {
   const outfile = 'dist/schemas.tmp.mjs';
   await build({...common, entryPoints: ['src/api/schema.ts'], outfile, format: 'esm'});
-  const {schemas} = await import(pathToFileURL(outfile).href);
+  const {schemaFiles} = await import(pathToFileURL(outfile).href);
   await rm(outfile);
-  for (const [kind, schema] of Object.entries(schemas)) {
-    await writeFile(`specs/${kind.toLowerCase()}.schema.json`, `${JSON.stringify(schema, null, 2)}\n`);
-  }
+  for (const [name, content] of schemaFiles()) await writeFile(join('specs', name), content);
 }
 
 function declareTypes() {
-  const flags = [
-    '-p',
-    'tsconfig.json',
-    '--noEmit',
-    'false',
-    '--emitDeclarationOnly',
-    '--declaration',
-    '--rootDir',
-    'src',
-  ];
+  const flags = ['-p', 'scripts/tsconfig.types.json'];
   const {status} = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', ...flags], {stdio: 'inherit'});
   if (status !== 0) process.exit(status ?? 1);
 }

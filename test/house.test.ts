@@ -1,4 +1,4 @@
-/** Holds the floors of the house: who may import whom (docs/hacking.md draws them). */
+/** Holds the floors of the house: who may import whom (CONTRIBUTING.md draws them). */
 import {readdirSync, readFileSync} from 'node:fs';
 import path from 'node:path';
 import {expect, test} from '@jest/globals';

@@ -66,7 +66,8 @@ export interface SpecialistDocument {
 export interface ExpertiseDocument {
   readonly kind: 'Expertise';
   readonly metadata: Metadata;
-  readonly spec: Partial<Expertise>;
+  /** With `aliasOf` the other fields replace those of the component that it names. */
+  readonly spec: Partial<Expertise> & {readonly aliasOf?: string};
 }
 
 export type AnyDocument = FleetDocument | SpecialistDocument | ExpertiseDocument;

@@ -399,7 +399,16 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
     'Expertise',
     "Who a component's specialist is.",
     metadata({name: {...component, description: 'The component.'}}),
-    mapping(expertiseProperties, {title: 'Expertise spec', minProperties: 1}),
+    mapping(
+      {
+        ...expertiseProperties,
+        aliasOf: {
+          ...component,
+          description: 'Another component, whose expertise this one has but for the fields given here.',
+        },
+      },
+      {title: 'Expertise spec', minProperties: 1},
+    ),
   ),
 };
 

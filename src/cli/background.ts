@@ -61,7 +61,7 @@ async function start(context: CommandContext): Promise<RunningController> {
     };
     const subprocess = execa(process.execPath, [mainProgram(), 'controller'], options);
     subprocess.unref();
-    await reportOf(subprocess.stdio[3] as NodeJS.ReadableStream | null);
+    await reportOf(subprocess.stdio[3]);
   } finally {
     closeSync(log);
   }

@@ -15,6 +15,7 @@ export interface FileOptions extends GlobalOptions {
 export interface UpOptions extends FileOptions {
   readonly timeoutMs: number;
   readonly yes: boolean;
+  readonly takeOver: boolean;
 }
 
 export interface DownOptions extends FileOptions {

@@ -6,18 +6,20 @@ import type {FleetStatus} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Convergence, Goal} from './converge.js';
 import {writeLine} from './output.js';
+import {qualifiedName} from './view.js';
 
 /** One line per specialist and turn, as it comes; plain on a terminal and elsewhere. */
 export function progressLines(context: CommandContext): (status: FleetStatus) => void {
   const said = new Map<string, string>();
   return status => {
+    const {namespace} = status;
     for (const {aiId, name, status: own} of status.specialists) {
       const model = own.model ? ` ${own.model.provider}:${own.model.model}` : '';
       const line = isTrue(own.conditions, 'Ready') ? `Ready on port ${own.port ?? '?'}${model}` : own.phase;
       if (said.get(aiId) === line) continue;
       said.set(aiId, line);
       if (quiet.has(own.phase)) continue;
-      void writeLine(context.stderr, `${name}: ${line}`);
+      void writeLine(context.stderr, `${qualifiedName({name, namespace})}: ${line}`);
     }
   };
 }
@@ -36,8 +38,9 @@ export async function reportConvergence(
   const head =
     result === 'stuck' ? `not ${state}, and waiting won't help:` : `not ${state} within ${timeoutMs / 1000} s:`;
   await writeLine(context.stderr, head);
-  for (const {specialist, why} of unmet)
-    {await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);}
+  for (const {specialist, why} of unmet) {
+    await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);
+  }
   if (unmet.length === 0) await writeLine(context.stderr, '  the controller has not come to it yet');
   return exitCodes.notReady;
 }

@@ -121,8 +121,13 @@ function modelsOf(environment: Environment): Models {
     resolve,
     // Checks ask about models; who answers makes no difference to them.
     client: provider => createProvider(provider, {component: 'tekton', expertise: genericExpertise('tekton')}),
-    chooser: async ({baseUrl, apiKey}, envFile) => {
-      const ollama: NamedProvider = {name: 'ollama', type: 'ollama', ...(baseUrl !== undefined && {baseUrl})};
+    chooser: async ({baseUrl, apiKey, keepAlive}, envFile) => {
+      const ollama: NamedProvider = {
+        name: 'ollama',
+        type: 'ollama',
+        ...(baseUrl !== undefined && {baseUrl}),
+        ...(keepAlive !== undefined && {keepAlive}),
+      };
       const anthropic: NamedProvider = {name: 'anthropic', type: 'anthropic', ...(apiKey && {apiKey})};
       return createAutoChooser({
         ollama: await resolve(ollama, envFile),

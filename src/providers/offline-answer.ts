@@ -21,8 +21,8 @@ export function offlineAnswer(specialist: OfflineSpecialist, questions: readonly
   return pieces([
     `No model is connected, so this answer is put together from the stored expertise of ${name} alone.`,
     ...body(specialist, name, questions),
-    'To connect a model: start Ollama and run `ollama pull llama3.3:70b`, or set ANTHROPIC_API_KEY ' +
-      '(`provider: auto` finds both), or name a provider in tekton-ai.yaml; then run `tekton-ai apply`.',
+    'To connect a model: start Ollama and run `ollama pull llama3.3:70b`, or put ANTHROPIC_API_KEY=… into ' +
+      '.env.tekton beside tekton-ai.yaml (`provider: auto` finds both by itself), or name a provider in tekton-ai.yaml.',
   ]);
 }
 

@@ -170,6 +170,7 @@ export class Controller {
       }
       this.#keeper.hold(specialist, worker);
       specialist.observedGeneration = generation;
+      if (!this.#options.follow) continue; // in hand for a moment only
       const {pid} = worker.instance.identity;
       this.#events.of(specialist, 'Normal', 'Adopted', `took over pid ${pid} on port ${worker.port}`);
     }

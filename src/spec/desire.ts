@@ -4,7 +4,7 @@ import type {SpecialistFields} from '../api/documents.js';
 import {flatten, hashOf} from '../api/hash.js';
 import {aiIdOf, canonicalComponent} from '../api/names.js';
 import type {Desired, Expertise, Json, Origin, SpecialistSpec} from '../api/types.js';
-import {absolute, defaultsPath, dependenciesOf, includedExpertise, originAt} from './fleet.js';
+import {absolute, defaultsPath, dependenciesOf, includedExpertise, originAt, shippedComponent} from './fleet.js';
 import type {Entry, Fleet} from './fleet.js';
 import type {KnownProvider} from './providers.js';
 
@@ -33,7 +33,7 @@ export async function desire(
   const merged = mergedFields(fleet, entry, component);
   const {declared, origins} = declaredOf(fleet, entry, {component, merged, chosen, provider});
   const {provider: _, model: __, expertise, ...rest} = merged;
-  const catalogue = (await shipped(component)) ?? genericExpertise(component);
+  const catalogue = (await shipped(shippedComponent(fleet, component))) ?? genericExpertise(component);
   const spec: SpecialistSpec = {
     ...withDefaults(rest),
     component,

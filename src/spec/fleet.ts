@@ -73,13 +73,26 @@ function nameOf(name: string | undefined, {component}: SpecialistFields): string
   return name ?? (component === undefined ? undefined : defaultName(component));
 }
 
-/** An Expertise document of the fleet's own for a component. */
+/** An Expertise document of the fleet's own for a component; an alias has its target's fields under its own. */
 export function includedExpertise(
   fleet: Fleet,
   component: string,
 ): {source: SourceDocument; fields: Partial<Expertise>} | undefined {
-  const found = fleet.group.expertise.find(({value}) => componentKey(value.metadata.name) === componentKey(component));
-  return found && {source: found.source, fields: found.value.spec};
+  const found = expertiseDocument(fleet, component);
+  if (!found) return undefined;
+  const {aliasOf, ...own} = found.value.spec;
+  const target = aliasOf === undefined ? undefined : expertiseDocument(fleet, aliasOf)?.value.spec;
+  const {aliasOf: _, ...inherited} = target ?? {};
+  return {source: found.source, fields: {...inherited, ...own}};
+}
+
+/** The component whose shipped expertise is meant: another where a document of the fleet makes it an alias. */
+export function shippedComponent(fleet: Fleet, component: string): string {
+  return expertiseDocument(fleet, component)?.value.spec.aliasOf ?? component;
+}
+
+function expertiseDocument(fleet: Fleet, component: string): Fleet['group']['expertise'][number] | undefined {
+  return fleet.group.expertise.find(({value}) => componentKey(value.metadata.name) === componentKey(component));
 }
 
 /** Name that an entry of `dependsOn` means: components may be named in their own spelling. */

@@ -2,7 +2,7 @@
 import {stat} from 'node:fs/promises';
 import {dirname, isAbsolute, join, relative, resolve} from 'node:path';
 import type {ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/documents.js';
-import {SourceUnavailableError} from '../api/errors.js';
+import {exitCodes, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Source} from '../api/types.js';
 import {checkText} from './checked.js';
@@ -129,7 +129,10 @@ function unavailable(file: string, error: unknown): never {
   const hint = missing
     ? 'tekton-ai looks for `tekton-ai.yaml` here and in the folders above; name another file with -f'
     : undefined;
-  throw new SourceUnavailableError(`cannot read ${file}: ${cause}`, {cause: error, ...(hint !== undefined && {hint})});
+  throw new SourceUnavailableError(`cannot read ${file}: ${cause}`, {
+    exitCode: exitCodes.invalidInput,
+    ...(hint !== undefined && {hint}),
+  });
 }
 
 async function fleetGroup(fleet: Declared<FleetDocument>, input: Input, reader: Reader): Promise<Group> {

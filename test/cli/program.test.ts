@@ -26,9 +26,14 @@ const applyDefaults = {
 
 describe('flags', () => {
   test.each<[string, readonly string[], object]>([
-    ['up', [], {files: [], timeoutMs: 60_000, yes: false}],
-    ['up -f a.yaml --file b --timeout 2m --yes', [], {files: ['a.yaml', 'b'], timeoutMs: 120_000, yes: true}],
-    ['up -f -', [], {files: ['-'], timeoutMs: 60_000, yes: false}],
+    ['up', [], {files: [], timeoutMs: 60_000, yes: false, takeOver: false}],
+    ['up --take-over', [], {files: [], timeoutMs: 60_000, yes: false, takeOver: true}],
+    [
+      'up -f a.yaml --file b --timeout 2m --yes',
+      [],
+      {files: ['a.yaml', 'b'], timeoutMs: 120_000, yes: true, takeOver: false},
+    ],
+    ['up -f -', [], {files: ['-'], timeoutMs: 60_000, yes: false, takeOver: false}],
     ['down --timeout 500ms', [], {files: [], timeoutMs: 500}],
     ['apply', [], applyDefaults],
     ['apply --wait --dry-run --take-over', [], {...applyDefaults, wait: true, dryRun: true, takeOver: true}],

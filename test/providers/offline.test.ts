@@ -20,7 +20,7 @@ describe('what an offline specialist answers', () => {
           'ollama pull llama3.3:70b',
           'ANTHROPIC_API_KEY',
           'tekton-ai.yaml',
-          'tekton-ai apply',
+          '.env.tekton',
         ]) {
           expect(answer.slice(-300)).toContain(way);
         }

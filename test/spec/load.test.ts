@@ -319,6 +319,29 @@ describe('expertise', () => {
   const expertiseYaml = (name: string, spec: string) =>
     `apiVersion: tekton.ai/v1alpha1\nkind: Expertise\nmetadata: {name: ${name}}\nspec: ${spec}\n`;
 
+  it('of an alias is its target’s, but for the fields that the alias states itself', async () => {
+    const asked: string[] = [];
+    const loaded = await fleet(
+      fleetYaml(`
+  include: [expertise/*.yaml]
+  specialists:
+    - component: budget
+`),
+      {
+        shippedExpertise: component => {
+          asked.push(component);
+          return Promise.resolve(catalogue);
+        },
+      },
+      {
+        'expertise/budget.yaml': expertiseYaml('budget', '{aliasOf: penia, title: Purse}'),
+        'expertise/penia.yaml': expertiseYaml('penia', '{title: Theirs, focus: money}'),
+      },
+    );
+    expect(asked).toEqual(['penia']);
+    expect(named(loaded, 'budget').spec.expertise).toEqual({...catalogue, title: 'Purse', focus: 'money'});
+  });
+
   it('is the shipped one under the included one under that of the defaults under the specialist’s own', async () => {
     const loaded = await fleet(
       fleetYaml(`

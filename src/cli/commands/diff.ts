@@ -3,6 +3,7 @@ import type {LoadedFleet} from '../../api/types.js';
 import {nextRecord} from '../../reconciler/desired.js';
 import {readFleetRecord} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
+import {errorText, exitCodeOf} from '../errors.js';
 import {loadSources} from '../load.js';
 import type {DiffOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
@@ -11,7 +12,20 @@ import {differs, planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
 
 /** `diff` and `plan`: the same print, other exit codes. */
-export const run: Command<DiffOptions> = async (context, _args, options) => {
+export const run: Command<DiffOptions> = async (context, args, options) => {
+  if (options.verb === 'plan') return compare(context, args, options);
+  try {
+    return await compare(context, args, options);
+  } catch (error) {
+    // 1 means "differs", as kubectl has it: a failure has to be above.
+    if (context.signal.aborted || exitCodeOf(error) > exitCodes.failed) throw error;
+    const debug = context.environment['TEKTON_AI_DEBUG'] === '1';
+    await write(context.stderr, errorText(error, {cwd: context.cwd, debug}));
+    return exitCodes.changes;
+  }
+};
+
+const compare: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
   const fleets = await loadSources(context, options);
   for (const notice of fleets.flatMap(fleet => fleet.notices)) await writeLine(stderr, notice);
@@ -19,7 +33,6 @@ export const run: Command<DiffOptions> = async (context, _args, options) => {
   await writeSourceConflicts(context, fleets);
   await write(stdout, planText(plans, {style: styleFor(color), cwd}));
   if (!plans.some(differs)) return exitCodes.ok;
-  // kubectl's codes: 1 is an answer here, not a failure.
   if (options.verb === 'diff') return exitCodes.failed;
   return options.detailedExitcode ? exitCodes.changes : exitCodes.ok;
 };

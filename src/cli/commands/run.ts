@@ -26,10 +26,10 @@ function eventLines(context: CommandContext): Logger {
     const {reason, aiId, message: text} = fields as Partial<FleetEvent>;
     if (message === 'event') void writeLine(context.stdout, `${aiId} ${reason}: ${text}`);
     else
-      void writeLine(
+      {void writeLine(
         context.stderr,
         Object.keys(fields).length === 0 ? message : `${message} ${JSON.stringify(fields)}`,
-      );
+      );}
   };
   return {info: say, warn: say, debug: () => undefined};
 }

@@ -13,7 +13,7 @@ import {run as get} from './get.js';
 export const run: Command<UpOptions> = async (context, _args, options) => {
   const loaded = await loadSources(context, options);
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
-  const records = await applyRecords(context, loaded, {yes: options.yes, takeOver: false, prune: true});
+  const records = await applyRecords(context, loaded, {...options, prune: true});
   const controller = await ensureController(context);
   const goal = 'ready';
   const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});

@@ -26,10 +26,11 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
   verb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
     .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
     .option('--yes', 'confirm a mass prune')
+    .option('--take-over', 'take a fleet over that was applied from another source')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const options = {...files(raw), timeoutMs: raw.timeout, yes: raw.yes ?? false};
-      choose(() => import('../commands/up.js'), [], options);
+      const {timeout: timeoutMs, yes = false, takeOver = false} = raw;
+      choose(() => import('../commands/up.js'), [], {...files(raw), timeoutMs, yes, takeOver});
     });
 
   verb(program, 'down', 'stop the fleet and its controller; forgets nothing')

@@ -23,7 +23,7 @@ export function openLog(path: string): OpenLog {
   return {fd: open(path), offset: 0};
 }
 
-/** The last lines that were written since `offset`; empty when there is nothing to read. */
+/** The last lines of trouble that were written since `offset`: what a worker says of its good days is left out. */
 export function tailOf(path: string, offset: number): readonly string[] {
   let fd: number;
   try {
@@ -37,7 +37,7 @@ export function tailOf(path: string, offset: number): readonly string[] {
     const buffer = Buffer.alloc(size - from);
     const read = readSync(fd, buffer, 0, buffer.length, from);
     const lines = buffer.toString('utf8', 0, read).split('\n');
-    return lines.filter(line => line.trim() !== '').slice(-tailLines);
+    return lines.filter(line => line.trim() !== '' && !/^\S+Z info /.test(line)).slice(-tailLines);
   } finally {
     closeSync(fd);
   }
