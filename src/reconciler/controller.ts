@@ -205,6 +205,8 @@ export class Controller {
     });
     // Passes begin when all is declared: who may be stopped depends on the others.
     for (const {id} of specialists) this.#queue.add(id);
+    // What this fleet gave up may be what another waits for.
+    for (const {id, blocked} of this.#specialists.all) if (blocked?.reason === 'Conflict') this.#queue.add(id);
     this.#board.touch(key);
   }
 

@@ -130,6 +130,7 @@ export class Fleets {
     });
     if (!record) return;
     fleet.record = record;
+    this.#records = this.#records.map(known => (recordId(known) === recordId(record) ? record : known));
     fleet.watch?.update(record);
     if (!changed) return;
     this.#options.event(fleet, 'Normal', 'SourceApplied', 'took over a changed source');

@@ -133,6 +133,9 @@ export class FakeRuntime implements Runtime {
     if (this.occupied.has(request.port) || this.processes.some(p => p.alive && p.port === request.port)) {
       return {type: 'failed', reason: 'PortTaken', message: `cannot listen on port ${request.port}`};
     }
+    if (this.processes.some(p => p.alive && p.config.aiId === aiId)) {
+      return {type: 'failed', reason: 'LaunchFailed', message: `cannot start ${name}: its control socket is in use`};
+    }
     switch (script.type) {
       case 'fail': {
         const {code = 1, stderr = []} = script;
