@@ -2,7 +2,7 @@
 import {TektonError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {Reason} from '../api/conditions.js';
-import type {Desired, FleetRecord, LastExit} from '../api/types.js';
+import type {Desired, FleetRecord, LastExit, ResolvedProvider} from '../api/types.js';
 import type {WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
@@ -54,7 +54,10 @@ export class Launcher {
       if (!answer.ok) return blocked(answer.reason, answer.message);
       const startupMs = desired.spec.probes.startupSeconds * 1000;
       const outcome = await this.#ports.runtime.launch({uid, port: answer.port, config, env: env.values, startupMs});
-      if (outcome.type === 'listening') return outcome;
+      if (outcome.type === 'listening') {
+        this.taken(config);
+        return outcome;
+      }
       if (outcome.reason !== 'PortTaken') return {type: 'failed', message: outcome.message, exit: outcome.exit};
       if (desired.spec.port !== undefined) return blocked('PortTaken', outcome.message);
       avoid.push(answer.port);
@@ -71,7 +74,6 @@ export class Launcher {
     const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
     const id = `${namespace}/${fleet}/${aiId}`;
     const target = await this.#models.target(id);
-    this.#told.set(aiId, keyOf(target));
     const authToken = token ?? (await this.#authToken(desired, record));
     if (typeof authToken === 'object') throw new TektonError(`cannot configure ${name}: ${authToken.message}`);
     return {
@@ -97,9 +99,14 @@ export class Launcher {
     };
   }
 
+  /** A worker has taken `config` over. */
+  taken({aiId, provider}: WorkerConfig): void {
+    this.#told.set(aiId, keyOf(provider));
+  }
+
   /** Whether the worker was told another key than the provider has now, or (adopted) we don't know what it was told. */
   secretsDiffer({aiId, spec}: Desired, target: Target): boolean {
-    const now = keyOf(target);
+    const now = keyOf(target.provider);
     return this.secretsUnknown(aiId) ? now !== undefined || spec.auth !== undefined : this.#told.get(aiId) !== now;
   }
 
@@ -168,6 +175,6 @@ function inRange(port: number, {ports}: FleetRecord): boolean {
   return port >= ports.from && port <= ports.to;
 }
 
-function keyOf(target: Target): string | undefined {
-  return target.provider.apiKey ?? target.provider.missingSecret;
+function keyOf({apiKey, missingSecret}: ResolvedProvider): string | undefined {
+  return apiKey ?? missingSecret;
 }

@@ -105,7 +105,7 @@ export class ModelMonitor {
       const wish = group?.wishes.get(id);
       if (!group || !wish) throw new Error(`nobody wants the model of ${id} any more`);
       if (wish.target) return wish.target;
-      await Promise.race([wish.targeted, this.#look(group)]);
+      await Promise.race([wish.targeted, group.looking ?? this.#look(group)]);
       // Another wish may have come in its place meanwhile; this one was looked at.
       const inVain = !wish.target && group.wishes.get(id) === wish;
       if (inVain || this.#abort.signal.aborted) throw new Error(`cannot find out the provider of ${id}`);

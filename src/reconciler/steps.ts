@@ -168,7 +168,9 @@ export class Steps {
   ): Promise<undefined> {
     const {launcher, keeper, events, listenersChanged} = this.#options;
     specialist.progress = {reason: 'Reconfiguring', message: say.progress};
-    await specialist.worker?.configure(await launcher.config(desired, fleet.record));
+    const config = await launcher.config(desired, fleet.record);
+    await specialist.worker?.configure(config);
+    launcher.taken(config);
     keeper.tellModel(specialist);
     if (say.event) events.of(specialist, 'Normal', 'Reconfigured', `${say.event}, without a restart`);
     listenersChanged();

@@ -370,8 +370,10 @@ export class World {
   /** A controller that has converged what was applied. */
   async start(options: Partial<ControllerOptions> = {}): Promise<Controller> {
     const controller = this.controller(options);
-    const started = controller.start();
+    let waiting = true;
+    const started = controller.start().finally(() => (waiting = false));
     await this.clock.advance(500);
+    while (waiting) await this.clock.advance(100);
     await started;
     return controller;
   }

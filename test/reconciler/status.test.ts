@@ -289,6 +289,11 @@ describe('the outlook', () => {
     ['without its provider', looked({...running, model: away}), 'stuck'],
     ['without its provider, not yet reconfigured', looked({...running, generation: 3, model: away}), 'waiting'],
     ['without its model', looked({...running, model: unknownModel}), 'stuck'],
+    [
+      'without its model, being launched',
+      looked({...notRunning, model: unknownModel, progress: why('Launching')}),
+      'waiting',
+    ],
     ['hung', looked({...running, worker: {...worker, missed: 1}}), 'waiting'],
     ['off', looked({...notRunning, off: why('Disabled')}), 'done'],
     ['stopped', looked({...notRunning, off: why('Stopped')}), 'done'],
