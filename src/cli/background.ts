@@ -33,11 +33,14 @@ export async function ensureController(context: CommandContext): Promise<Running
   return start(context);
 }
 
+/** It finishes the launches that are under way before it ends, but says at once that it will. */
+const stopTimeoutMs = 10_000;
+
 /** Ends the controller; workers live on. Resolves when it is gone; there being none is fine. */
 export async function stopController(home: string): Promise<void> {
   const running = await findController(home);
   if (!running) return;
-  await askController(running.socketPath, 'stop');
+  await askController(running.socketPath, 'stop', AbortSignal.timeout(stopTimeoutMs));
   while (await isSame(running.record.identity)) await new Promise(resolve => setTimeout(resolve, 20));
 }
 

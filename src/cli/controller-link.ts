@@ -6,7 +6,7 @@ import {chmodSync, rmSync} from 'node:fs';
 import {createServer} from 'node:net';
 import type {Socket} from 'node:net';
 import type {FleetStatus} from '../api/types.js';
-import {TektonError} from '../api/errors.js';
+import {exitCodes, TektonError} from '../api/errors.js';
 import {encode, LineDecoder} from '../protocol/codec.js';
 import type {Controller} from '../reconciler/controller.js';
 import {connectUnix} from '../runtime/connect.js';
@@ -82,24 +82,34 @@ function serve(socket: Socket, controller: Controller, stop: () => void): void {
   });
 }
 
-/** Asks and waits for the answer. @throws {TektonError} when the controller is gone or refuses. */
-export async function askController(path: string, type: 'load' | 'stop'): Promise<void> {
-  for await (const reply of converse(path, {type}, undefined)) {
+/** Asks and waits for the answer. @throws {TektonError} when the controller is gone, refuses, or `signal` aborts first */
+export async function askController(path: string, type: 'load' | 'stop', signal: AbortSignal): Promise<void> {
+  for await (const reply of converse(path, {type}, signal)) {
     if (reply.type === 'ok') return;
     if (reply.type === 'error') throw new TektonError(`the controller refused to ${type}: ${reply.error}`);
   }
+  if (signal.aborted) {
+    const message = `the controller did not answer to ${type} in time`;
+    throw new TektonError(message, {exitCode: exitCodes.notReady, hint: hungHint});
+  }
   throw new TektonError(`the controller ended before it answered to ${type}`);
 }
+
+const hungHint = 'if it hangs, end it with kill -9 (its pid is in run/controller.json): its workers live on';
 
 /** Every status of every fleet, now and at each change, until `signal` aborts or the controller is gone. */
 export async function* watchController(path: string, signal: AbortSignal): AsyncGenerator<FleetStatus> {
   for await (const reply of converse(path, {type: 'watch'}, signal)) if (reply.type === 'status') yield reply.status;
 }
 
-async function* converse(path: string, request: Request, signal: AbortSignal | undefined): AsyncGenerator<Reply> {
-  const stream = await connectUnix(path, {timeoutMs: 2000, ...(signal && {signal})});
+/** Ends, without an error, when `signal` aborts. */
+async function* converse(path: string, request: Request, signal: AbortSignal): AsyncGenerator<Reply> {
+  const stream = await connectUnix(path, {timeoutMs: 2000, signal}).catch((error: unknown) => {
+    if (!signal.aborted) throw error;
+  });
+  if (!stream) return;
   const end = (): void => void stream.destroy();
-  signal?.addEventListener('abort', end, {once: true});
+  signal.addEventListener('abort', end, {once: true});
   try {
     stream.write(encode(request));
     const decoder = new LineDecoder(statusLimitBytes);
@@ -110,9 +120,9 @@ async function* converse(path: string, request: Request, signal: AbortSignal | u
       }
     }
   } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (!signal.aborted) throw error;
   } finally {
-    signal?.removeEventListener('abort', end);
+    signal.removeEventListener('abort', end);
     stream.destroy();
   }
 }

@@ -53,7 +53,7 @@ export async function converge(
     const running = await findController(context.home);
     if (running) {
       try {
-        await askController(running.socketPath, 'load');
+        await askController(running.socketPath, 'load', signal);
         return await follow(watchController(running.socketPath, signal), records, options, 'controller', signal);
       } catch (error) {
         // It may just have ended: then somebody else, or we, take over.
@@ -184,7 +184,24 @@ function judge(
   }
   // What is no longer declared has to be gone, too: a status that still shows it is not the end.
   const declared = new Set(record.specialists.map(d => d.aiId));
-  return {unknown: unknown || status.specialists.some(named => !declared.has(named.aiId)), unmet};
+  return {
+    unknown: unknown || status.specialists.some(named => !declared.has(named.aiId)),
+    unmet: withStuckDependents(record, unmet),
+  };
+}
+
+/** Who waits for one that is stuck is stuck itself, however long the chain is. */
+function withStuckDependents(record: FleetRecord, unmet: Convergence['unmet']): Convergence['unmet'] {
+  const dependencies = new Map(record.specialists.map(({name, spec}) => [name, spec.dependsOn]));
+  const stuck = new Set(unmet.filter(u => u.stuck).map(u => u.specialist.name));
+  for (let before = -1; before < stuck.size;) {
+    before = stuck.size;
+    for (const {specialist, why} of unmet) {
+      if (why.reason !== 'DependencyNotReady') continue;
+      if (dependencies.get(specialist.name)?.some(name => stuck.has(name))) stuck.add(specialist.name);
+    }
+  }
+  return unmet.map(one => ({...one, stuck: stuck.has(one.specialist.name)}));
 }
 
 function isLive({status, generation}: NamedStatus): boolean {

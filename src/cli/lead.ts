@@ -32,6 +32,8 @@ export interface LeadOptions {
 
 /** A one-shot apply holds the lock for as long as it converges: that is waited for. */
 const leaderTimeoutMs = 60_000;
+/** Whoever has the lock may have turned out to be a controller. */
+const lookAgainMs = 100;
 
 /**
  * Runs the loop until `context.signal` aborts or a `stop` comes in; the workers live on.
@@ -77,14 +79,17 @@ function stopRequest(signal: AbortSignal): {readonly asked: Promise<void>; reado
   return {asked, stop};
 }
 
+/** Waits for a one-shot apply to be done, but not for a controller that came first. */
 async function becomeLeader(home: string, signal: AbortSignal): Promise<HeldLock> {
-  const running = await findController(home);
-  if (running) throw alreadyRuns(home, running.record.identity.pid);
-  try {
-    return await holdLock(home, 'leader', {timeoutMs: leaderTimeoutMs, signal});
-  } catch (error) {
-    const winner = error instanceof LockBusyError ? await findController(home) : undefined;
-    throw winner ? alreadyRuns(home, winner.record.identity.pid) : error;
+  const deadline = performance.now() + leaderTimeoutMs;
+  for (;;) {
+    const running = await findController(home);
+    if (running) throw alreadyRuns(home, running.record.identity.pid);
+    try {
+      return await holdLock(home, 'leader', {timeoutMs: lookAgainMs, signal});
+    } catch (error) {
+      if (!(error instanceof LockBusyError) || performance.now() > deadline) throw error;
+    }
   }
 }
 

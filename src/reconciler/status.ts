@@ -196,13 +196,20 @@ export function outlook(named: NamedStatus): Outlook {
     // It may still be waiting for its turn to be stopped.
     return current && !status.instance ? {type: 'done'} : {type: 'waiting', why};
   }
-  if (ready && ready.observedGeneration >= generation && isTrue(status.conditions, 'Stalled')) {
-    const stalled = condition(status.conditions, 'Stalled');
-    return {type: 'stuck', why: stalled ?? why};
+  const stalled = condition(status.conditions, 'Stalled');
+  if (ready && ready.observedGeneration >= generation && stalled?.status === 'True') {
+    return isOnItsWay(status, stalled) ? {type: 'waiting', why: stalled} : {type: 'stuck', why: stalled};
   }
   if (!current) return {type: 'waiting', why};
   if (ready.status === 'True') return {type: 'done'};
   const model = condition(status.conditions, 'ModelAvailable');
   if (isTrue(status.conditions, 'Live') && model?.status === 'False') return {type: 'stuck', why};
   return {type: 'waiting', why};
+}
+
+/** Its model is not to be had, which no waiting mends; but its process is about to be there, and that is a step, too. */
+function isOnItsWay({conditions}: SpecialistStatus, stalled: Condition): boolean {
+  const live = condition(conditions, 'Live');
+  const coming: readonly (Reason | undefined)[] = ['Starting', 'Launching', 'Restarting'];
+  return stalled.reason === condition(conditions, 'ModelAvailable')?.reason && coming.includes(live?.reason);
 }

@@ -112,17 +112,50 @@ it('lets two applies at once come to one result', async () => {
   expect(Object.keys(box.registry())).toHaveLength(3);
 });
 
-it('gives up waiting with 3 when the time is over, and says for whom it waited', async () => {
+it('ends with 3 at once when nobody but a person can help, also for those that depend on it', async () => {
   const box = await sandbox();
   await box.declare({
-    specialists: ['hermes', {component: 'athena', dependsOn: ['hermes']}],
     providers: {gone: {type: 'ollama', baseUrl: 'http://127.0.0.1:1'}},
     defaults: {provider: 'gone'},
+    specialists: ['hermes', {component: 'athena', dependsOn: ['hermes']}, {component: 'numa', dependsOn: ['athena']}],
   });
-  const apply = await box.run(['apply', '--wait', '--timeout', '4s']);
+  const begin = performance.now();
+  const apply = await box.run(['apply', '--wait']);
+  expect(performance.now() - begin).toBeLessThan(15_000);
   expect(apply.exitCode).toBe(3);
   expect(apply.stderr).toMatch(/^ {2}hermes: ProviderUnreachable: /m);
   expect(apply.stderr).toMatch(/^ {2}athena: DependencyNotReady: waits for hermes to be Ready$/m);
+  expect(apply.stderr).toMatch(/^ {2}numa: DependencyNotReady: waits for athena to be Ready$/m);
+});
+
+it('ends with 3 when the time is over, and says whom it waited for', async () => {
+  const box = await sandbox();
+  await box.declare({specialists: ['athena']});
+  await box.ok(['up']);
+  kill(box.controllerPid(), 'SIGSTOP');
+  try {
+    const hung = await box.run(['apply', '--timeout', '1s']);
+    expect(hung.exitCode).toBe(3);
+    expect(hung.stderr).toMatch(/error: the controller did not answer to load in time\nhint: .*kill -9/);
+  } finally {
+    kill(box.controllerPid(), 'SIGCONT');
+  }
+  kill(await box.pidOf('athena'), 'SIGSTOP');
+  await box.declare({specialists: [{component: 'athena', model: 'wise'}]});
+  const late = await box.run(['apply', '--wait', '--timeout', '1s']);
+  expect(late.exitCode).toBe(3);
+  expect(late.stderr).toMatch(/^not Ready within 1 s:\n {2}athena: /m);
+  kill(await box.pidOf('athena'), 'SIGKILL');
+});
+
+it('lets two ups at once come to one controller, neither waiting for the other in vain', async () => {
+  const box = await sandbox();
+  await box.declare({specialists: ['hermes', 'athena']});
+  const begin = performance.now();
+  await Promise.all([box.ok(['up']), box.ok(['up'])]);
+  expect(performance.now() - begin).toBeLessThan(15_000);
+  expect(await box.processes()).toHaveLength(3);
+  expect((await box.items()).map(item => item.status.restarts)).toEqual([0, 0]);
 });
 
 it('ends with 130 when it is interrupted, and the next apply finishes', async () => {
