@@ -222,6 +222,11 @@ export class FakeRegistry implements Registry {
     };
   }
 
+  /** A reservation runs out. */
+  expire(aiId: string): void {
+    for (const [port, holder] of this.#held) if (holder === aiId) this.#held.delete(port);
+  }
+
   /** Somebody writes into the registry: a hand, or we. */
   edit(entries: readonly RegistryFact[]): void {
     this.entries = entries;
@@ -231,7 +236,7 @@ export class FakeRegistry implements Registry {
   #allocate({aiId, preferred, pinned, avoid, range}: PortRequest): PortAnswer {
     const free = (port: number): boolean =>
       !this.taken.has(port) && !avoid.includes(port) && (this.#held.get(port) ?? aiId) === aiId;
-    for (const [port, holder] of this.#held) if (holder === aiId) this.#held.delete(port);
+    this.expire(aiId);
     if (pinned !== undefined && !free(pinned)) {
       return {ok: false, reason: 'PortTaken', message: `port ${pinned} is taken by another program`};
     }

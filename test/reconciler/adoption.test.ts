@@ -27,6 +27,19 @@ describe('a controller that takes over', () => {
     expect(world.named('athena').status).toEqual(before);
   });
 
+  it('calls nobody unready only because the provider takes its time to answer', async () => {
+    await world.apply([desire('athena')]);
+    const first = await world.start();
+    await world.close(first);
+    const {length} = world.store.events;
+    let answer: () => void = () => undefined;
+    world.models.gate = new Promise(resolve => (answer = resolve));
+    world.clock.after(300, answer);
+    await world.start();
+    await world.clock.advance(1000);
+    expect(world.store.events.slice(length).map(e => e.reason)).toEqual(['Adopted']);
+  });
+
   it('says whom it adopted', async () => {
     await world.apply(fleet);
     const first = await world.start();

@@ -131,6 +131,17 @@ describe('an edit', () => {
     expect(world.registry.syncs.at(-1)?.aiIds).toEqual(['hermes-ai']);
   });
 
+  it('that brings one back while it is being stopped starts it again', async () => {
+    world.runtime.process('athena').chats = 1;
+    await applyNow([desire('hermes')]);
+    expect(world.runtime.log).toEqual(['stop athena']);
+    await applyNow([desire('athena', {model: 'm1'}), desire('hermes')]);
+    world.runtime.process('athena').chats = 0;
+    await world.clock.advance(1000);
+    expect([...world.runtime.running].sort()).toEqual(['athena', 'hermes']);
+    expect(world.named('athena').status.phase).toBe('Ready');
+  });
+
   it('that disables one stops it, keeps its port, and starts it there again', async () => {
     await applyNow([desire('athena', {model: 'm1', enabled: false}), desire('hermes')]);
     expect(world.runtime.running).toEqual(['hermes']);

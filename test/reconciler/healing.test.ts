@@ -39,6 +39,22 @@ describe('a worker that is killed', () => {
     expect(world.registry.entries.find(e => e.aiId === 'athena-ai')?.metadata['pid']).toBe(1003);
   });
 
+  it('comes back where it was, though a lower port has become free', async () => {
+    await world.apply([desire('hermes')]);
+    await controller.loadRecords();
+    await world.clock.advance(500);
+    world.registry.expire('athena-ai');
+    world.runtime.process('hermes').end({signal: 'SIGKILL'});
+    await world.clock.advance(500);
+    expect(world.runtime.process('hermes').port).toBe(45001);
+  });
+
+  it('is told again what is known of its model', async () => {
+    world.runtime.process('athena').end({signal: 'SIGKILL'});
+    await world.clock.advance(500);
+    expect(world.runtime.process('athena').told).toEqual([{available: true}]);
+  });
+
   it('does not touch the others', async () => {
     const hermes = world.runtime.process('hermes');
     world.runtime.process('athena').end({signal: 'SIGKILL'});
@@ -106,6 +122,15 @@ describe('a worker that goes down again and again', () => {
 
   it('holds up nobody else', () => {
     expect(world.named('hermes').status.phase).toBe('Ready');
+  });
+
+  it('is not started any sooner because something else is looked at', async () => {
+    await world.clock.advance(40_000);
+    const before = launches();
+    world.models.answers.set('ollama', {available: false, reason: 'ProviderError', message: 'status 500'});
+    await world.clock.advance(10_000);
+    expect(world.condition('hermes', 'Ready').reason).toBe('ProviderError');
+    expect(launches()).toBe(before);
   });
 
   it('is started at once when its declaration changes', async () => {
@@ -424,9 +449,9 @@ describe('a state folder that can not be written', () => {
     await world.clock.advance(1000);
     expect(world.runtime.running).toEqual(['athena']);
     world.store.unwritable = undefined;
-    world.runtime.process('athena').notify({type: 'usage', usage: {requests: 1, inputTokens: 2, outputTokens: 3}});
-    await world.clock.advance(1000);
-    expect(world.named('athena').status).toMatchObject({restarts: 1, usage: {requests: 1}});
+    // Nothing changes from here on: the next look finds what is still to be written.
+    await world.clock.advance(400_000);
+    expect(world.named('athena').status.restarts).toBe(1);
   });
 });
 

@@ -172,6 +172,7 @@ describe('the key of a provider', () => {
   it('that changes reaches the worker without a restart', async () => {
     world.secretValues.set('HOSTED_KEY', 'k2');
     await world.clock.advance(61_000);
+    await world.clock.advance(400_000);
     expect(world.runtime.log).toEqual(['configure athena']);
     expect(world.runtime.process('athena').config.provider.apiKey).toBe('k2');
     expect(world.events('athena').at(-1)?.message).toBe('changed the secret of its provider, without a restart');

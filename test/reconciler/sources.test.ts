@@ -202,7 +202,10 @@ describe('a source that got shorter', () => {
   it('just before the controller ends prunes nothing', async () => {
     world.sources.edit(loaded([desire('hermes')]));
     await world.clock.advance(500);
-    await world.close(controller);
+    let closed = false;
+    void controller.close().then(() => (closed = true));
+    await world.clock.advance(100);
+    expect(closed).toBe(true); // and does not wait for the second reading
     expect(world.runtime.running).toEqual(['athena', 'hermes']);
     expect(record().specialists).toHaveLength(2);
     expect(world.clock.pending).toEqual([]);
