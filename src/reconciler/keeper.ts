@@ -1,4 +1,5 @@
 /** Living workers: taken in hand, listened to, probed; and what their end means. */
+import {describeError} from '../api/errors.js';
 import type {LastExit} from '../api/types.js';
 import type {Worker} from '../runtime/runtime.js';
 import {afterFailure, isCrashLoop} from './backoff.js';
@@ -107,7 +108,13 @@ export class Keeper {
     }
     const message = `no answer to ${specialist.missedProbes} pings in a row; killing pid ${worker.instance.identity.pid}`;
     this.#options.events.of(specialist, 'Warning', 'ProbeFailed', message);
-    await worker.kill();
+    try {
+      await worker.kill();
+    } catch (error) {
+      // Not permitted, say: nothing more can be done from here, but it may come back to itself.
+      this.#options.events.of(specialist, 'Warning', 'KillFailed', describeError(error));
+      this.#probeLater(specialist, worker);
+    }
   }
 }
 
