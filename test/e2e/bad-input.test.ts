@@ -137,7 +137,7 @@ it('takes files, folders and standard input, and says where it looked when there
   expect(none.exitCode).toBe(4);
   expect(none.stderr).toContain(`there is no tekton-ai.yaml in ${box.work} or a folder above it`);
   const gone = await box.run(['apply', '-f', 'gone.yaml']);
-  expect(gone.exitCode).toBe(1);
+  expect(gone.exitCode).toBe(4);
   expect(gone.stderr).toContain('gone.yaml');
 
   await box.declare({specialists: ['athena']}, 'deep/tekton-ai.yaml');

@@ -112,7 +112,8 @@ it('prunes nothing for a file that is half written, though that half is valid', 
   const box = await started(['hermes', 'athena', 'numa']);
   const pids = await box.pids();
   await box.declare({specialists: ['hermes']});
-  // The rest comes while the watcher waits for its second reading; the marker shows that it came to both.
+  // The rest comes while the watcher waits for its second reading, a second after the first.
+  await box.items();
   await box.declare({specialists: ['hermes', 'athena', 'numa', 'engram']});
   await box.untilEvent('BecameReady', 'engram-ai');
   const {engram: _, ...rest} = await box.pids();
