@@ -35,11 +35,14 @@ export class Keeper {
         specialist.usage = notice.usage;
         touch(specialist.key);
       } else {
-        models.suspect(specialist.id);
+        // Even where the answer is the same as before, the worker has to hear it: it thinks otherwise.
+        void models.suspect(specialist.id).then(() => this.tellModel(specialist));
       }
     });
     this.tellModel(specialist);
-    this.#probeLater(specialist, worker);
+    if (!worker.silent) return this.#probeLater(specialist, worker);
+    specialist.missedProbes = 1;
+    void this.#probe(specialist, worker);
   }
 
   /** Tells the worker what is known of its model; it says so to those who ask for its health. */

@@ -116,10 +116,10 @@ export class ModelMonitor {
     return this.#groupOf.get(id)?.wishes.get(id)?.target;
   }
 
-  /** Something went wrong, or right, at the provider: look now. */
-  suspect(id: string): void {
+  /** Something went wrong, or right, at the provider: looks now, and resolves when that is done. */
+  async suspect(id: string): Promise<void> {
     const group = this.#groupOf.get(id);
-    if (group) void this.#look(group);
+    if (group) await this.#look(group);
   }
 
   close(): void {

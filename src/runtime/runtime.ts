@@ -32,6 +32,8 @@ export interface Worker {
   readonly port: number;
   /** As last told by the worker or to it. */
   readonly hello: Hello;
+  /** It was found, and gave no answer when it was taken in hand: whether it lives is for probes to find out. */
+  readonly silent?: boolean;
   /** Resolves once, when the process is gone, however it went; never rejects. */
   readonly exited: Promise<LastExit>;
   /** Takes effect for chats that begin afterwards. */
@@ -76,7 +78,7 @@ export interface Runtime {
   discover(): Promise<Discovery>;
   /** Records the intent, starts the process, and waits until it listens. Does not throw for what the worker does. */
   launch(request: LaunchRequest): Promise<LaunchOutcome>;
-  /** Forgets the remains of a worker that was pruned. */
+  /** Forgets the remains of a worker that was pruned; of one that runs (another fleet's by now) it forgets nothing. */
   forget(aiId: string): Promise<void>;
 }
 

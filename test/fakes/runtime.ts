@@ -172,6 +172,7 @@ class FakeWorker implements Worker {
   readonly instance: Instance;
   readonly host: string;
   readonly port: number;
+  readonly silent: boolean;
   readonly exited: Promise<LastExit>;
   readonly #process: FakeProcess;
   readonly #runtime: FakeRuntime;
@@ -186,6 +187,7 @@ class FakeWorker implements Worker {
     this.instance = process.instance;
     this.host = process.config.host;
     this.port = process.port;
+    this.silent = process.hung;
     this.exited = process.exited;
   }
 

@@ -40,6 +40,20 @@ describe('a controller that takes over', () => {
     expect(world.store.events.slice(length).map(e => e.reason)).toEqual(['Adopted']);
   });
 
+  it('takes nobody for Ready who gives no answer, and replaces one that goes on like that', async () => {
+    await world.apply([desire('athena')]);
+    const first = await world.start();
+    await world.close(first);
+    world.runtime.process('athena').hung = true;
+    await world.start();
+    await world.clock.advance(100);
+    expect(world.named('athena').status.phase).toBe('NotReady');
+    expect(world.condition('athena', 'Live')).toMatchObject({status: 'False', reason: 'ProbeFailed'});
+    await world.clock.advance(20_000);
+    expect(world.runtime.log).toContain('kill athena');
+    expect(world.named('athena').status.phase).toBe('Ready');
+  });
+
   it('says whom it adopted', async () => {
     await world.apply(fleet);
     const first = await world.start();

@@ -102,9 +102,9 @@ describe('checks', () => {
   it('are made at once where somebody suspects the model', async () => {
     want(desire('a'));
     await settle();
-    monitor.suspect('a');
-    monitor.suspect('a');
-    monitor.suspect('nobody');
+    void monitor.suspect('a');
+    void monitor.suspect('a');
+    void monitor.suspect('nobody');
     await settle();
     expect(world.models.asked).toHaveLength(2);
   });
@@ -113,9 +113,9 @@ describe('checks', () => {
     want(desire('a'));
     await settle();
     const open = hold();
-    monitor.suspect('a');
+    void monitor.suspect('a');
     await settle();
-    monitor.suspect('a');
+    void monitor.suspect('a');
     want(desire('b', {model: 'm2'}));
     await open();
     expect(world.models.asked.map(({models}) => models)).toEqual([['llama3'], ['llama3'], ['llama3', 'm2']]);

@@ -91,6 +91,16 @@ it('looks at once when a worker says that a chat failed', async () => {
   expect(world.named('athena').status.phase).toBe('NotReady');
 });
 
+it('tells a worker that the model is there after all, when a chat made it think otherwise', async () => {
+  await world.apply([desire('athena')]);
+  controller = await world.start();
+  const athena = world.runtime.process('athena');
+  athena.told.length = 0;
+  athena.notify({type: 'model-suspect', code: 'timeout'});
+  await world.clock.advance(100);
+  expect(athena.told).toEqual([{available: true}]);
+});
+
 it('launches, and says that nothing is known of the model, while a provider hangs', async () => {
   world.models.answers.set('ollama', 'hang');
   await world.apply([desire('athena')]);

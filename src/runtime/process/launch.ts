@@ -131,10 +131,14 @@ async function connect(parts: {
   readonly authToken: string | undefined;
 }): Promise<ProcessWorker | {readonly problem: string}> {
   const {home, intent, identity, exit, logPath, authToken} = parts;
+  let control: ControlConnection | undefined;
   try {
-    const control = new ControlConnection(await connectUnix(intent.controlPath, {timeoutMs: controlTimeoutMs}));
+    control = new ControlConnection(await connectUnix(intent.controlPath, {timeoutMs: controlTimeoutMs}));
     const reply = await control.request({type: 'hello'}, {timeoutMs: controlTimeoutMs});
-    if (!reply.ok || reply.hello?.uid !== intent.uid) return {problem: 'somebody else answers on its control socket'};
+    if (!reply.ok || reply.hello?.uid !== intent.uid) {
+      control.close();
+      return {problem: 'somebody else answers on its control socket'};
+    }
     const worker = new ProcessWorker({
       instance: {uid: intent.uid, identity, startedAt: intent.startedAt},
       hello: reply.hello,
@@ -151,6 +155,7 @@ async function connect(parts: {
     worker.release();
     return {problem: `it does not answer on ${intent.host}:${intent.port}`};
   } catch (error) {
+    control?.close();
     return {problem: describeError(error)};
   }
 }

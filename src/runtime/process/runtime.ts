@@ -60,7 +60,9 @@ export class ProcessRuntime implements Runtime {
   }
 
   async forget(aiId: string): Promise<void> {
-    await removeLaunchRecord(this.#options.home, aiId);
+    const {home} = this.#options;
+    const identity = readLaunchRecords(home).records.find(record => record.aiId === aiId)?.identity;
+    if (!identity || !(await isSame(identity))) await removeLaunchRecord(home, aiId);
   }
 
   async #look(record: LaunchRecord, found: FoundWorker | undefined): Promise<ProcessWorker | Remains> {
@@ -101,14 +103,15 @@ export class ProcessRuntime implements Runtime {
 async function sayHello(
   record: Pick<LaunchRecord, 'controlPath' | 'uid'>,
 ): Promise<{control: ControlConnection; hello: Hello} | undefined> {
+  let control: ControlConnection | undefined;
   try {
-    const control = new ControlConnection(await connectUnix(record.controlPath, {timeoutMs: helloTimeoutMs}));
+    control = new ControlConnection(await connectUnix(record.controlPath, {timeoutMs: helloTimeoutMs}));
     const reply = await control.request({type: 'hello'}, {timeoutMs: helloTimeoutMs});
     if (reply.ok && reply.hello?.uid === record.uid) return {control, hello: reply.hello};
-    control.close();
   } catch {
     // Hung, or just coming up: it is ours all the same, and probes decide about it.
   }
+  control?.close();
   return undefined;
 }
 

@@ -20,9 +20,9 @@ export interface ProcessWorkerOptions {
   readonly remember: (hello: Hello) => Promise<void>;
   /** Absent for one that does not answer on its control socket: probes decide about it. */
   readonly control: ControlConnection | undefined;
-  /** Of our own child: the only way to know code and signal. */
   /** Known where we launched it; an adopted worker's comes with the next configuration. */
   readonly authToken?: string;
+  /** Of our own child: the only way to know code and signal. */
   readonly childExit?: Promise<{readonly code: number | null; readonly signal: string | null}>;
 }
 
@@ -37,6 +37,7 @@ export class ProcessWorker implements Worker {
   readonly instance: Instance;
   readonly host: string;
   readonly port: number;
+  readonly silent: boolean;
   readonly exited: Promise<LastExit>;
   readonly #options: ProcessWorkerOptions;
   readonly #listeners: ((notice: ControlNotice) => void)[] = [];
@@ -54,6 +55,7 @@ export class ProcessWorker implements Worker {
     this.instance = options.instance;
     this.host = options.host;
     this.port = options.hello.port;
+    this.silent = !options.control;
     if (options.control) this.#attach(options.control);
     this.exited = this.#watchExit();
   }
@@ -167,13 +169,14 @@ export class ProcessWorker implements Worker {
   }
 
   async #reconnect(): Promise<void> {
+    let control: ControlConnection | undefined;
     try {
-      const control = new ControlConnection(await connectUnix(this.#options.controlPath, {timeoutMs: 1000}));
+      control = new ControlConnection(await connectUnix(this.#options.controlPath, {timeoutMs: 1000}));
       const reply = await control.request({type: 'hello'}, {timeoutMs: 1000});
-      if (reply.ok && reply.hello?.uid === this.instance.uid) this.#attach(control);
-      else control.close();
+      if (reply.ok && reply.hello?.uid === this.instance.uid && !this.#released) return this.#attach(control);
     } catch {
       // Not yet; the caller looks again.
     }
+    control?.close();
   }
 }

@@ -93,7 +93,28 @@ describe('whom we signal', () => {
   });
 });
 
+it('forgets nothing of a worker that runs: its name may have passed to another fleet', async () => {
+  const worker = await launch();
+  const record = await recordOf(worker);
+  await runtime.forget(worker.aiId);
+  expect(readLaunchRecord(world.home, worker.aiId)).toEqual(record);
+});
+
 describe('a worker that is stopped by SIGSTOP', () => {
+  it('leaves no connection of ours open when it is found', async () => {
+    const worker = await launch();
+    await recordOf(worker);
+    worker.release();
+    await world.signal(worker, 'SIGSTOP');
+    const connections = (): number => readdirSync('/proc/self/fd').length;
+    const before = connections();
+    const {workers} = await world.runtime().discover();
+    expect(workers.map(found => found.silent)).toEqual([true]);
+    expect(connections()).toBeLessThanOrEqual(before);
+    workers.forEach(found => found.release());
+    await world.signal(worker, 'SIGCONT');
+  });
+
   it('is gone after a stop, though it answers nothing', async () => {
     const worker = await launch();
     await world.signal(worker, 'SIGSTOP');
