@@ -46,7 +46,7 @@ export const noClaims: Claims = {aiIds: new Map(), ports: new Map()};
 export function planFleet(input: PlanInput): Plan {
   const observed = new Map(input.observed.map(o => [o.aiId, o]));
   const declared = new Set(input.desired.map(d => d.aiId));
-  const prunes = input.prune === false ? [] : input.observed.filter(o => isOurs(o, input) && !declared.has(o.aiId));
+  const prunes = input.prune === false ? [] : input.observed.filter(o => isOf(o, input) && !declared.has(o.aiId));
   const steps = startOrder(input.desired).flatMap(desired => {
     const enabled = input.enabled && desired.spec.enabled;
     const action = planSpecialist(desired, enabled, observed.get(desired.aiId), input.claims ?? noClaims);
@@ -78,10 +78,13 @@ export function planSpecialist(
   observed: Observed | undefined,
   claims: Claims,
 ): Action | undefined {
-  const conflict = findConflict(desired, observed, claims);
-  if (conflict) return {type: 'block', desired, reason: 'Conflict', message: conflict};
   const runs = observed !== undefined && observed.state !== 'absent' && observed.state !== 'exited';
-  if (!enabled) return runs ? {type: 'stop', desired, observed, reason: 'disabled'} : undefined;
+  // What is not to run needs no name and no port: it is stopped, whoever claims them.
+  if (!enabled) {
+    return runs && isOf(observed, desired) ? {type: 'stop', desired, observed, reason: 'disabled'} : undefined;
+  }
+  const conflict = findConflict(desired, runs ? observed : undefined, claims);
+  if (conflict) return {type: 'block', desired, reason: 'Conflict', message: conflict};
   if (!runs) return {type: 'create', desired, reason: observed?.state === 'exited' ? 'it is not running' : 'it is new'};
   if (observed.state === 'draining') {
     return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
@@ -94,19 +97,19 @@ export function planSpecialist(
   return {type: 'restart', desired, observed, changes, reason: `a running worker cannot change its ${paths}`};
 }
 
-function isOurs(observed: Observed, input: PlanInput): boolean {
-  return observed.namespace === input.namespace && observed.fleet === input.fleet;
+/** Whether it is a worker of this very fleet. */
+function isOf(observed: Observed, {namespace, fleet}: {readonly namespace: string; readonly fleet: string}): boolean {
+  return observed.namespace === namespace && observed.fleet === fleet;
 }
 
-function findConflict(desired: Desired, observed: Observed | undefined, claims: Claims): string | undefined {
-  const owner = claims.aiIds.get(desired.aiId);
-  if (owner !== undefined) return `${desired.aiId} belongs to fleet ${owner}`;
-  const runs = observed !== undefined && (observed.state === 'running' || observed.state === 'starting');
-  if (runs && (observed.fleet !== desired.fleet || observed.namespace !== desired.namespace)) {
-    return `${desired.aiId} runs for fleet ${observed.namespace}/${observed.fleet}`;
-  }
-  const holder = desired.spec.port === undefined ? undefined : claims.ports.get(desired.spec.port);
-  return holder === undefined ? undefined : `port ${desired.spec.port} is pinned by ${holder} of another fleet`;
+/** Who runs a name has it; while nobody does, the claims decide. */
+function findConflict(desired: Desired, running: Observed | undefined, claims: Claims): string | undefined {
+  const {aiId, spec} = desired;
+  if (running && !isOf(running, desired)) return `${aiId} runs for fleet ${running.namespace}/${running.fleet}`;
+  const owner = running ? undefined : claims.aiIds.get(aiId);
+  if (owner !== undefined) return `${aiId} belongs to fleet ${owner}`;
+  const holder = spec.port === undefined ? undefined : claims.ports.get(spec.port);
+  return holder === undefined ? undefined : `port ${spec.port} is pinned by ${holder} of another fleet`;
 }
 
 /** Fields that a process can't change while it lives; everything else is a reconfigure (table in docs/reference/fleet.md). */

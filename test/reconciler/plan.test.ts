@@ -133,6 +133,16 @@ describe('a conflict', () => {
     });
     expect(step(desire('athena', {port: 45002}), undefined, true, taken)?.type).toBe('create');
   });
+
+  it('keeps nobody from stopping what is not to run', () => {
+    const taken = claims({aiIds: new Map([['athena-ai', 'default/a']])});
+    expect(step(athena, observe(athena), false, taken)?.type).toBe('stop');
+    expect(step(athena, undefined, false, taken)).toBeUndefined();
+  });
+
+  it('with a worker of another fleet never stops that', () => {
+    expect(step(athena, observe(athena, {fleet: 'other'}), false)).toBeUndefined();
+  });
 });
 
 describe('the plan of a fleet', () => {
