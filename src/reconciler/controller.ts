@@ -15,9 +15,12 @@ import {startOrder} from './order.js';
 import type {FleetKey, Ports} from './ports.js';
 import {KeyedQueue} from './queue.js';
 import {registryFact, RegistrySync} from './registry-sync.js';
+import {observe} from './specialist.js';
+import type {Specialist} from './specialist.js';
 import {Specialists} from './specialists.js';
 import {StatusBoard} from './status-board.js';
 import {Steps} from './steps.js';
+import type {Observed} from './types.js';
 
 export interface ControllerOptions {
   readonly ports: Ports;
@@ -49,7 +52,10 @@ export class Controller {
   readonly #registry: RegistrySync;
   readonly #events: EventLog;
   #cancelResync: (() => void) | undefined;
+  #catchingUp: Promise<void> = Promise.resolve();
   #unwatchRegistry: (() => Promise<void>) | undefined;
+  /** Workers of fleets that we don't act for. */
+  readonly #elsewhere = new Map<string, Observed>();
   #closed = false;
 
   constructor(options: ControllerOptions) {
@@ -112,6 +118,7 @@ export class Controller {
       launcher: new Launcher(ports, models),
       keeper,
       events,
+      runsElsewhere: specialist => this.#runsElsewhere(specialist),
       isReady: specialist => board.isReady(specialist),
       touch,
       listenersChanged: registryChanged,
@@ -149,6 +156,7 @@ export class Controller {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelResync?.();
+    await this.#catchingUp;
     await this.#unwatchRegistry?.();
     await this.#fleets.close();
     await this.#queue.close();
@@ -165,6 +173,7 @@ export class Controller {
       const {namespace, fleet, generation} = worker.hello;
       const specialist = this.#minds({namespace, fleet}) && this.#specialists.of({namespace, fleet}, worker.aiId);
       if (!specialist || specialist.worker) {
+        if (fleet !== '') this.#elsewhere.set(worker.aiId, observe(worker));
         worker.release();
         continue;
       }
@@ -175,6 +184,11 @@ export class Controller {
       this.#events.of(specialist, 'Normal', 'Adopted', `took over pid ${pid} on port ${worker.port}`);
     }
     for (const one of remains) if (this.#minds(one)) this.#specialists.of(one, one.aiId).remember(one);
+  }
+
+  #runsElsewhere(specialist: Specialist): Observed | undefined {
+    const other = this.#specialists.namesakesOf(specialist).find(s => s.worker);
+    return other?.observed() ?? this.#elsewhere.get(specialist.aiId);
   }
 
   /** Workers that were started by hand have no fleet: nobody declares them, and they look after themselves. */
@@ -245,8 +259,19 @@ export class Controller {
     this.#cancelResync = this.#ports.clock.after(resyncMs * (1 + this.#ports.random() / 4), () => {
       for (const {id} of this.#specialists.all) this.#queue.add(id);
       this.#registry.request();
+      this.#catchingUp = this.#catchUp();
       this.#resyncLater();
     });
+  }
+
+  /** What nobody told us of: a record whose writer died before it said so, a change of a source without an event. */
+  async #catchUp(): Promise<void> {
+    try {
+      await this.#fleets.load();
+      await this.#fleets.reloadAll();
+    } catch (error) {
+      this.#ports.log.warn({error: describeError(error)}, 'cannot read the fleets');
+    }
   }
 
   async #withinMs(ms: number, work: Promise<void>): Promise<void> {

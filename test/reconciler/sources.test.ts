@@ -28,6 +28,21 @@ function sourceError() {
   return world.store.statuses.get('default/dev')?.sourceError;
 }
 
+describe('at the resync', () => {
+  it('takes over a record that nobody told of', async () => {
+    await world.apply([desire('athena', {model: 'm2'}), desire('hermes')]);
+    await world.clock.advance(400_000);
+    expect(world.runtime.log).toEqual(['configure athena']);
+  });
+
+  it('takes over a source whose change was not noticed', async () => {
+    world.sources.content.set('default/dev', loaded([desire('athena', {model: 'm2'}), desire('hermes')]));
+    await world.clock.advance(400_000);
+    expect(world.runtime.log).toEqual(['configure athena']);
+    expect(record().generations).toEqual({'athena-ai': 2, 'hermes-ai': 1});
+  });
+});
+
 describe('an edit of the source', () => {
   it('takes effect at once, and is recorded', async () => {
     world.sources.edit(loaded([desire('athena', {model: 'm2'}), desire('hermes'), desire('numa')]));
