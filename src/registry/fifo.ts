@@ -19,6 +19,8 @@ export class Fifo {
     const atOnce = this.tryEnter();
     if (atOnce !== undefined) return atOnce;
     const entered = await this.waitForTurn(deadline, signal);
+    // Aborted in the very moment of entering: the place goes on to the next.
+    if (signal?.aborted && entered) this.leave();
     signal?.throwIfAborted();
     return entered ? () => this.leave() : undefined;
   }

@@ -105,6 +105,17 @@ test('a queue hands over in order and skips those that gave up', async () => {
   expect(queue.tryEnter()).toBeDefined();
 });
 
+test('a queue goes on when a caller is called off in the moment of its turn', async () => {
+  const queue = new Fifo();
+  const leave = queue.tryEnter();
+  const abort = new AbortController();
+  const called = queue.enter(performance.now() + 60_000, abort.signal);
+  leave?.();
+  abort.abort(new Error('no longer wanted'));
+  await expect(called).rejects.toThrow('no longer wanted');
+  expect(queue.tryEnter()).toBeDefined();
+});
+
 test('the delay between two tries grows to 12 ms and no further', () => {
   expect(retryDelayMs(0, () => 0)).toBe(1);
   expect(retryDelayMs(1_000_000, () => 1)).toBe(12);
