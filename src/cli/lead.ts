@@ -19,6 +19,7 @@ import {identify} from '../registry/processes.js';
 import {readBuildHash} from '../runtime/process/program.js';
 import type {CommandContext} from './context.js';
 import {serveController} from './controller-link.js';
+import type {ControllerServer} from './controller-link.js';
 import {parallel} from './converge.js';
 import {programFolder} from './package.js';
 import {wire} from './wire.js';
@@ -45,16 +46,17 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   for (const warning of await ensureStateHome(home)) options.log.warn({}, warning);
   const lock = await becomeLeader(home, context.signal);
   const socketPath = controllerSocketPath(home);
+  const controller = new Controller({
+    ports: wire({home, environment, log: options.log}),
+    version,
+    follow: true,
+    parallel,
+  });
+  let server: ControllerServer | undefined;
   try {
-    const controller = new Controller({
-      ports: wire({home, environment, log: options.log}),
-      version,
-      follow: true,
-      parallel,
-    });
     await controller.start();
     const stopped = stopRequest(context.signal);
-    const server = await serveController(socketPath, controller, stopped.stop);
+    server = await serveController(socketPath, controller, stopped.stop);
     await writeRecord(home, socketPath);
     const unsubscribe = options.status && controller.subscribe(options.status);
     options.log.info({version, home}, 'controller is running');
@@ -62,10 +64,11 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     await stopped.asked;
     unsubscribe?.();
     options.log.info({}, 'controller stops; workers live on');
-    server.close();
-    await controller.close();
   } finally {
-    await removeControllerRecord(home);
+    // First of all, so that those who are cut off look for another one to take over, and don't take us for it.
+    await removeControllerRecord(home).catch(() => undefined);
+    server?.close();
+    await controller.close();
     rmSync(socketPath, {force: true});
     await lock.release();
   }

@@ -1,6 +1,6 @@
 /** The machine is in the way, or the person mistyped: clear words, the right exit code, no stack trace. */
 import {spawnSync} from 'node:child_process';
-import {readFile, writeFile} from 'node:fs/promises';
+import {readFile, rm, writeFile} from 'node:fs/promises';
 import {createServer, type Server} from 'node:net';
 import {join} from 'node:path';
 import {afterEach, describe, expect, it, test} from '@jest/globals';
@@ -32,6 +32,19 @@ describe('the state folder', () => {
       expect(stderr).toContain(box.home);
       expect(stderr).not.toMatch(/internal error|^ +at /m);
     }
+  });
+
+  it('lets no controller hang that cannot read a fleet of it', async () => {
+    const box = await sandbox();
+    await box.declare({specialists: ['athena']});
+    await box.ok(['apply', '--wait']);
+    const damaged = join(box.home, 'fleets', 'default.other.json');
+    await writeFile(damaged, '{');
+    const {exitCode, stderr} = await box.run(['up']);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain(`cannot read ${damaged}: it is damaged`);
+    expect(await box.processes()).toHaveLength(1);
+    await rm(damaged);
   });
 
   it('is refused where a newer version has written a record, and nothing is rewritten', async () => {
