@@ -146,9 +146,7 @@ async function follow(
   const summarize = (late: boolean): Convergence => {
     const views = records.map(record => judge(record, last.get(keyOf(record)), options.goal));
     const unmet = views.flatMap(view => view.unmet);
-    // One that waits for a dependency moves only when that does.
-    const moving = unmet.some(u => !u.stuck && u.why.reason !== 'DependencyNotReady');
-    const waiting = views.some(view => view.unknown) || moving || (unmet.length > 0 && !unmet.some(u => u.stuck));
+    const waiting = views.some(view => view.unknown) || unmet.some(u => !u.stuck);
     const result = waiting ? 'late' : unmet.length > 0 ? 'stuck' : 'done';
     return {result: late || result !== 'late' ? result : 'late', through, statuses: [...last.values()], unmet};
   };
@@ -171,6 +169,8 @@ function judge(
   if (!status) return {unknown: true, unmet: []};
   const byId = new Map(status.specialists.map(named => [named.aiId, named]));
   const unmet: Convergence['unmet'][number][] = [];
+  /** Won't become Ready by waiting, be that wanted of them or not. */
+  const still = new Set<string>();
   let unknown = false;
   for (const desired of record.specialists) {
     const specialist = byId.get(desired.aiId);
@@ -179,6 +179,7 @@ function judge(
       continue;
     }
     const view = outlook(specialist);
+    if (view.type === 'stuck' || isOff(specialist)) still.add(specialist.name);
     if (view.type === 'done' || (goal === 'live' && isLive(specialist))) continue;
     unmet.push({specialist, why: view.why, stuck: view.type === 'stuck'});
   }
@@ -186,22 +187,30 @@ function judge(
   const declared = new Set(record.specialists.map(d => d.aiId));
   return {
     unknown: unknown || status.specialists.some(named => !declared.has(named.aiId)),
-    unmet: withStuckDependents(record, unmet),
+    unmet: withStuckDependents(record, unmet, still),
   };
 }
 
-/** Who waits for one that is stuck is stuck itself, however long the chain is. */
-function withStuckDependents(record: FleetRecord, unmet: Convergence['unmet']): Convergence['unmet'] {
+/** Who waits for one that won't become Ready is stuck, however long the chain is. */
+function withStuckDependents(
+  record: FleetRecord,
+  unmet: Convergence['unmet'],
+  still: ReadonlySet<string>,
+): Convergence['unmet'] {
   const dependencies = new Map(record.specialists.map(({name, spec}) => [name, spec.dependsOn]));
-  const stuck = new Set(unmet.filter(u => u.stuck).map(u => u.specialist.name));
+  const stuck = new Set(still);
+  const dependents = unmet.filter(({why}) => why.reason === 'DependencyNotReady');
   for (let before = -1; before < stuck.size;) {
     before = stuck.size;
-    for (const {specialist, why} of unmet) {
-      if (why.reason !== 'DependencyNotReady') continue;
+    for (const {specialist} of dependents) {
       if (dependencies.get(specialist.name)?.some(name => stuck.has(name))) stuck.add(specialist.name);
     }
   }
-  return unmet.map(one => ({...one, stuck: stuck.has(one.specialist.name)}));
+  return unmet.map(one => ({...one, stuck: one.stuck || (dependents.includes(one) && stuck.has(one.specialist.name))}));
+}
+
+function isOff({status}: NamedStatus): boolean {
+  return status.phase === 'Disabled' || status.phase === 'Stopped';
 }
 
 function isLive({status, generation}: NamedStatus): boolean {

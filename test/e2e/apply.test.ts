@@ -158,6 +158,20 @@ it('lets two ups at once come to one controller, neither waiting for the other i
   expect((await box.items()).map(item => item.status.restarts)).toEqual([0, 0]);
 });
 
+it('waits in vain for nobody who depends on one that is disabled, or whose provider is gone', async () => {
+  const box = await sandbox();
+  const numa = {component: 'numa', dependsOn: ['athena']};
+  await box.declare({specialists: [{component: 'athena', enabled: false}, numa]});
+  const disabled = await box.run(['apply', '--wait', '--timeout', '1h']);
+  expect(disabled).toMatchObject({exitCode: 3});
+  expect(disabled.stderr).toContain("waiting won't help:\n  numa: DependencyNotReady: waits for athena to be Ready\n");
+  await box.declare({
+    providers: {gone: {type: 'ollama', baseUrl: 'http://127.0.0.1:1'}},
+    specialists: [{component: 'athena', provider: 'gone'}, numa],
+  });
+  expect(await box.run(['apply', '--timeout', '1h'])).toMatchObject({exitCode: 3});
+});
+
 it('ends with 130 when it is interrupted, and the next apply finishes', async () => {
   const box = await sandbox();
   await box.declare({
