@@ -1,7 +1,7 @@
 /** Whether the right specialist answers. */
 import {connect} from 'node:net';
 import {describeError} from '../api/errors.js';
-import {SpecialistConnection} from '../protocol/client.js';
+import {RequestFailedError, SpecialistConnection} from '../protocol/client.js';
 
 export interface PingTarget {
   readonly aiId: string;
@@ -13,11 +13,33 @@ export interface PingTarget {
   readonly authToken?: string;
 }
 
+export interface PingOptions {
+  readonly timeoutMs: number;
+  readonly signal?: AbortSignal;
+}
+
 /** undefined: it answered; else why not, for people. Throws only the reason of `signal`. */
-export async function ping(
-  {aiId, host, port, uid, authToken}: PingTarget,
-  options: {readonly timeoutMs: number; readonly signal?: AbortSignal},
-): Promise<string | undefined> {
+export async function ping(target: PingTarget, options: PingOptions): Promise<string | undefined> {
+  try {
+    return await ask(target, options);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    return `port ${target.port} does not answer: ${describeError(error)}`;
+  }
+}
+
+/** As `ping`; that it wants a token which we don't have is an answer, too: it lives, and guards itself. */
+export async function answersOrAsksForToken(target: PingTarget, options: PingOptions): Promise<boolean> {
+  try {
+    return (await ask(target, options)) === undefined;
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    return error instanceof RequestFailedError && error.code === 'unauthorized';
+  }
+}
+
+/** @throws {TektonError} no answer, or a refusal */
+async function ask({aiId, host, port, uid, authToken}: PingTarget, options: PingOptions): Promise<string | undefined> {
   const socket = connect({host: reachable(host), port});
   const connection = new SpecialistConnection(socket);
   try {
@@ -25,9 +47,6 @@ export async function ping(
     const reply = await connection.request({type: 'ping'}, options);
     if (reply.ai_id !== aiId) return `port ${port} answers as ${reply.ai_id}`;
     return uid === undefined || reply.uid === uid ? undefined : `port ${port} answers as another instance of ${aiId}`;
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    return `port ${port} does not answer: ${describeError(error)}`;
   } finally {
     socket.destroy();
   }

@@ -4,7 +4,7 @@ import type {Instance, LastExit, ModelCheck} from '../../api/types.js';
 import type {ControlNotice, Hello, WorkerConfig} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
 import type {OutgoingControl} from '../../protocol/control-client.js';
-import {ping} from '../../registry/ping.js';
+import {answersOrAsksForToken, ping} from '../../registry/ping.js';
 import {isSame, signalVerified} from '../../registry/processes.js';
 import {connectUnix} from '../connect.js';
 import type {Worker} from '../runtime.js';
@@ -79,8 +79,10 @@ export class ProcessWorker implements Worker {
   async ping(timeoutMs: number): Promise<boolean> {
     const {aiId, host, port, instance} = this;
     const authToken = this.#authToken;
-    const target = {aiId, host, port, uid: instance.uid, ...(authToken !== undefined && {authToken})};
-    return (await ping(target, {timeoutMs})) === undefined;
+    const target = {aiId, host, port, uid: instance.uid};
+    // Found, and its token can't be had: that is our want, and no reason to call it hung.
+    if (authToken === undefined) return answersOrAsksForToken(target, {timeoutMs});
+    return (await ping({...target, authToken}, {timeoutMs})) === undefined;
   }
 
   stop(graceMs: number): Promise<LastExit> {

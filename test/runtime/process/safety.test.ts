@@ -112,7 +112,6 @@ describe('a worker that is stopped by SIGSTOP', () => {
     expect(workers.map(found => found.silent)).toEqual([true]);
     expect(connections()).toBeLessThanOrEqual(before);
     workers.forEach(found => found.release());
-    await world.signal(worker, 'SIGCONT');
   });
 
   it('is gone after a stop, though it answers nothing', async () => {
@@ -156,6 +155,16 @@ describe('secrets', () => {
     expect(outcome.type).toBe('failed');
     expect(JSON.stringify(outcome)).not.toContain(secret);
     expect([...world.files()].filter(([, content]) => content.includes(secret))).toEqual([]);
+  });
+
+  it('guard a worker that its next owner does not take for hung, though it does not know them', async () => {
+    const worker = await launch({authToken: secret});
+    worker.release();
+    const {workers} = await world.runtime().discover();
+    expect(await workers[0]?.ping(2000)).toBe(true);
+    await world.signal(worker, 'SIGSTOP');
+    expect(await workers[0]?.ping(100)).toBe(false);
+    workers.forEach(found => found.release());
   });
 
   it('guard the worker, and its owner gets in all the same', async () => {
