@@ -11,7 +11,7 @@ import {encode, LineDecoder} from '../protocol/codec.js';
 import type {Controller} from '../reconciler/controller.js';
 import {connectUnix} from '../runtime/connect.js';
 
-type Request = {readonly type: 'load' | 'watch' | 'stop'};
+type Request = {readonly type: 'hello' | 'load' | 'watch' | 'stop'};
 type Reply =
   | {readonly type: 'ok'}
   | {readonly type: 'error'; readonly error: string}
@@ -61,6 +61,9 @@ function serve(socket: Socket, controller: Controller, stop: () => void): void {
     for (const item of decoder.push(chunk)) {
       const request = item.type === 'message' ? parseRequest(item.value) : undefined;
       switch (request?.type) {
+        case 'hello':
+          say({type: 'ok'});
+          break;
         case 'load':
           controller.loadRecords().then(
             () => say({type: 'ok'}),
@@ -83,7 +86,7 @@ function serve(socket: Socket, controller: Controller, stop: () => void): void {
 }
 
 /** Asks and waits for the answer. @throws {TektonError} when the controller is gone, refuses, or `signal` aborts first */
-export async function askController(path: string, type: 'load' | 'stop', signal: AbortSignal): Promise<void> {
+export async function askController(path: string, type: 'hello' | 'load' | 'stop', signal: AbortSignal): Promise<void> {
   for await (const reply of converse(path, {type}, signal)) {
     if (reply.type === 'ok') return;
     if (reply.type === 'error') throw new TektonError(`the controller refused to ${type}: ${reply.error}`);
@@ -130,5 +133,5 @@ async function* converse(path: string, request: Request, signal: AbortSignal): A
 function parseRequest(value: unknown): Request | undefined {
   if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
   const {type} = value;
-  return type === 'load' || type === 'watch' || type === 'stop' ? {type} : undefined;
+  return type === 'hello' || type === 'load' || type === 'watch' || type === 'stop' ? {type} : undefined;
 }

@@ -45,6 +45,8 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   const {home, environment} = context;
   for (const warning of await ensureStateHome(home)) options.log.warn({}, warning);
   const lock = await becomeLeader(home, context.signal);
+  // Statuses count as this controller's from here on.
+  const startedAt = new Date().toISOString();
   const socketPath = controllerSocketPath(home);
   const controller = new Controller({
     ports: wire({home, environment, log: options.log}),
@@ -57,7 +59,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     await controller.start();
     const stopped = stopRequest(context.signal);
     server = await serveController(socketPath, controller, stopped.stop);
-    await writeRecord(home, socketPath);
+    await writeRecord(home, socketPath, startedAt);
     const unsubscribe = options.status && controller.subscribe(options.status);
     options.log.info({version, home}, 'controller is running');
     options.listening?.();
@@ -96,16 +98,15 @@ async function becomeLeader(home: string, signal: AbortSignal): Promise<HeldLock
   }
 }
 
-function alreadyRuns(home: string, pid: number): ConflictError {
+export function alreadyRuns(home: string, pid: number): ConflictError {
   return new ConflictError(`cannot run a controller for ${home}: pid ${pid} is one`, {
     hint: '`tekton-ai apply` hands changes to it; `tekton-ai down` stops it',
   });
 }
 
-async function writeRecord(home: string, socketPath: string): Promise<void> {
+async function writeRecord(home: string, socketPath: string, startedAt: string): Promise<void> {
   const identity = await identify(process.pid);
   if (!identity) throw new Error('internal error: cannot find this process in the process table');
   const build = await readBuildHash(programFolder());
-  const startedAt = new Date().toISOString();
   await writeControllerRecord(home, {formatVersion, identity, version, build, startedAt, socketPath});
 }

@@ -1,6 +1,8 @@
 /** A table that is drawn over itself, for terminals. */
+import {WriteStream} from 'node:tty';
 import type {FleetStatus} from '../api/types.js';
 import type {CommandContext} from './context.js';
+import {noticeLines} from './notices.js';
 import {observe} from './observe.js';
 import {specialistColumns, specialistRow} from './print/specialists.js';
 import {styleFor} from './print/style.js';
@@ -14,14 +16,19 @@ export function liveTable(context: CommandContext): {readonly show: (status: Fle
   let drawn = 0;
   let due: NodeJS.Timeout | undefined;
   const draw = async (): Promise<void> => {
-    const {specialists} = await observe(context);
+    const observation = await observe(context);
+    const {specialists} = observation;
     const options = {wide: false, style: styleFor(context.color), now: Date.now()};
     const text = tableText(
       specialistColumns(false),
       specialists.map(view => specialistRow(view, options)),
     );
-    context.stdout.write(backUp(drawn) + text);
-    drawn = text.split('\n').length - 1;
+    // Lines that the terminal would break would upset the counting.
+    const columns = context.stdout instanceof WriteStream ? context.stdout.columns : 80;
+    const notices = noticeLines({...observation, fleets: []}).map(line => `${line.slice(0, columns - 1)}\n`);
+    const whole = text + notices.join('');
+    context.stdout.write(backUp(drawn) + whole);
+    drawn = whole.split('\n').length - 1;
   };
   return {
     show: () => {

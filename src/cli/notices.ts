@@ -4,18 +4,24 @@ import type {Observation} from './observe.js';
 import {writeLine} from './output.js';
 import {qualifiedName} from './view.js';
 
-/** Says that nothing converges by itself now, and which fleets' sources can't be applied. */
-export async function writeNotices(
-  {stderr}: CommandContext,
-  {controller, fleets, statuses}: Observation,
-): Promise<void> {
-  const active = fleets.some(fleet => !fleet.stopped);
-  if (controller === undefined && active) {
-    await writeLine(stderr, 'no controller is running: nothing is kept as declared; start one with: tekton-ai up');
+export async function writeNotices({stderr}: CommandContext, observation: Observation): Promise<void> {
+  for (const line of noticeLines(observation)) await writeLine(stderr, line);
+}
+
+/** That nothing converges by itself now, and which fleets' sources can't be applied. */
+export function noticeLines({controller, fleets, statuses}: Observation): readonly string[] {
+  const lines: string[] = [];
+  if (controller?.hung) {
+    const help = `end it with kill -9 ${controller.pid}, then: tekton-ai up (the specialists live on)`;
+    lines.push(`the controller (pid ${controller.pid}) does not answer: nothing is kept as declared; ${help}`);
+  }
+  if (controller === undefined && fleets.some(fleet => !fleet.stopped)) {
+    lines.push('no controller is running: nothing is kept as declared; start one with: tekton-ai up');
   }
   for (const status of statuses) {
     if (status.sourceError === undefined) continue;
     const {reason, message} = status.sourceError;
-    await writeLine(stderr, `fleet ${qualifiedName(status)}: ${reason}: ${message}`);
+    lines.push(`fleet ${qualifiedName(status)}: ${reason}: ${message}`);
   }
+  return lines;
 }

@@ -9,6 +9,7 @@ import {readFleetRecords} from '../registry/fleet-records.js';
 import {readLaunchRecords, type LaunchRecord} from '../registry/launch-records.js';
 import {readFleetStatuses} from '../registry/status-files.js';
 import type {CommandContext} from './context.js';
+import {askController} from './controller-link.js';
 import type {GlobalOptions} from './options.js';
 import {fleetlessViews} from './observe-registry.js';
 import {unknownStatus, verifiedStatus} from './observed-status.js';
@@ -18,7 +19,7 @@ import type {SpecialistView} from './view.js';
 
 export interface Observation {
   /** The controller that runs now. */
-  readonly controller: {readonly pid: number; readonly version: string} | undefined;
+  readonly controller: {readonly pid: number; readonly version: string; readonly hung: boolean} | undefined;
   /** Sorted by namespace and name. */
   readonly specialists: readonly SpecialistView[];
   readonly fleets: readonly FleetRecord[];
@@ -36,6 +37,7 @@ export interface ObserveScope extends GlobalOptions {
  * at most to ask its provider.
  */
 const looksMs = 2500;
+const helloMs = 1000;
 
 /**
  * Looks once. Waits for sockets for two and a half seconds at most, all of them at the same time.
@@ -48,7 +50,8 @@ export async function observe(context: CommandContext, scope: ObserveScope = {})
   const running = await findController(home);
   const stored = readFleetStatuses(home);
   // A status from before this controller's start tells of another time.
-  const statuses = running === undefined ? [] : stored.filter(s => s.syncedAt >= running.record.startedAt);
+  const hung = running !== undefined && !(await answers(running.socketPath));
+  const statuses = running === undefined || hung ? [] : stored.filter(s => s.syncedAt >= running.record.startedAt);
   const [vouched, past] = [byKey(statuses), byKey(stored)];
   const launches = lazily(() => new Map(readLaunchRecords(home).records.map(record => [record.aiId, record])));
   const signal = AbortSignal.any([AbortSignal.timeout(looksMs), context.signal]);
@@ -60,15 +63,26 @@ export async function observe(context: CommandContext, scope: ObserveScope = {})
       const told = vouched.get(keyOf(fleet, desired.aiId));
       if (told !== undefined) return viewOf(desired, told);
       const before = past.get(keyOf(fleet, desired.aiId));
-      const launch = launches().get(desired.aiId);
+      const launched = launches().get(desired.aiId);
+      // Another fleet may run a worker of this name: it is not this one's.
+      const own = launched?.fleet === fleet.name && launched.namespace === fleet.namespace;
+      const launch = own ? launched : undefined;
       return viewOf(desired, await lookAt({context, fleet, desired, before, launch, signal}));
     }),
   );
   const known = new Set(fleets.flatMap(fleet => fleet.specialists.map(desired => desired.aiId)));
   const others = scope.fleet === undefined ? fleetlessViews({context, scope, known, launches, signal}) : [];
   const specialists = (await Promise.all([Promise.all(declared), others])).flat();
-  const controller = running && {pid: running.record.identity.pid, version: running.record.version};
+  const controller = running && {pid: running.record.identity.pid, version: running.record.version, hung};
   return {controller, specialists: specialists.toSorted(byName), fleets, statuses};
+}
+
+/** A process that lives but hangs vouches for nothing. */
+async function answers(socketPath: string): Promise<boolean> {
+  return askController(socketPath, 'hello', AbortSignal.timeout(helloMs)).then(
+    () => true,
+    () => false,
+  );
 }
 
 interface Look {

@@ -27,6 +27,14 @@ export function progressLines(context: CommandContext): (status: FleetStatus) =>
 /** Turns that every start goes through, and that nobody waits for. */
 const quiet = new Set(['Pending', 'Starting', 'NotReady']);
 
+/** What goes on, or does not, after Ctrl-C. */
+export async function interrupted(context: CommandContext, {through}: Convergence): Promise<ExitCode> {
+  const rest =
+    through === 'controller' ? 'the controller goes on with it; stop all with: tekton-ai down' : 'apply again goes on';
+  await writeLine(context.stderr, `interrupted: what is recorded stays recorded; ${rest}`);
+  return exitCodes.interrupted;
+}
+
 /** Says who is not where it should be, and why. */
 export async function reportConvergence(
   context: CommandContext,

@@ -72,8 +72,9 @@ export function answerText({name}: SpecialistView, {model, outputTokens, seconds
 function notRunning(view: SpecialistView): TektonError {
   const why = whyNotReady(view);
   const disabled = why?.reason === 'Disabled';
+  const stopped = why === undefined || why.reason === 'Stopped' || why.reason === 'NotChecked';
   return new TektonError(`cannot chat with ${view.name}: ${why?.message ?? 'it is not running'}`, {
-    hint: disabled ? 'enable it in its fleet file' : 'tekton-ai up',
+    hint: disabled ? 'enable it in its fleet file' : stopped ? 'tekton-ai up' : 'tekton-ai status',
   });
 }
 

@@ -5,7 +5,7 @@ import {chosen} from './commands/get.js';
 import type {CommandContext} from './context.js';
 import {watchFolder} from './follow.js';
 import {knownSpecialists} from './names.js';
-import {writeNotices} from './notices.js';
+import {noticeLines, writeNotices} from './notices.js';
 import {observe} from './observe.js';
 import type {GetOptions} from './options.js';
 import {write, writeJson, writeLine, writeYaml} from './output.js';
@@ -31,12 +31,15 @@ export async function watchSpecialists(
   const changes = watchFolder(statePaths(home).status);
   const printer = printerFor(context, options);
   let shown: ReadonlyMap<string, string> | undefined;
+  let said = '';
   try {
     while (!signal.aborted) {
       const observation = await observe(context, {...options, ...meant});
       // What was seen while it was being cut short is not worth a line.
       if (context.signal.aborted) break;
-      if (shown === undefined) await writeNotices(context, observation);
+      const remarks = noticeLines(observation).join('\n');
+      if (remarks !== said) await writeNotices(context, observation);
+      said = remarks;
       const views = await chosen(context, observation.specialists, options);
       const next = new Map(views.map(view => [view.aiId, fingerprint(view)]));
       const changed = views.filter(view => shown?.get(view.aiId) !== next.get(view.aiId));

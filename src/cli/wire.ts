@@ -22,6 +22,9 @@ import type {
 import {appendEvents} from '../registry/events.js';
 import {readFleetRecords, updateFleet} from '../registry/fleet-records.js';
 import {statePaths} from '../registry/paths.js';
+import {entryFleet, entryIdentity} from '../registry/entry-facts.js';
+import {ping} from '../registry/ping.js';
+import {isSame} from '../registry/processes.js';
 import {RegistryClient} from '../registry/registry-client.js';
 import {readFleetStatus, writeFleetStatus} from '../registry/status-files.js';
 import {ProcessRuntime} from '../runtime/process/runtime.js';
@@ -74,12 +77,26 @@ function registryOf(home: string, log: Logger): Registry {
   const all = clientFor(defaultPorts);
   return {
     allocate: requests => allocate(clientFor, requests),
+    strangerAt: aiId => strangerAt(all, aiId),
     sync: async (fleets, facts) => void (await all.sync(fleets, facts)),
     watch: async changed => {
       const watch = await watchSources([statePaths(home).registry], changed);
       return () => watch.close();
     },
   };
+}
+
+/** Entries of the dead count for nothing: the predecessor left many. */
+async function strangerAt(client: RegistryClient, aiId: string): Promise<string | undefined> {
+  const found = await client.get(aiId);
+  if (!found || entryFleet(found) !== undefined) return undefined;
+  const identity = entryIdentity(found);
+  if (found.uid !== undefined && identity) {
+    return (await isSame(identity)) ? `a worker that was started by hand (pid ${identity.pid})` : undefined;
+  }
+  const {host, port} = found;
+  const silent = await ping({aiId, host, port}, {timeoutMs: 1000});
+  return silent === undefined ? `another program, which answers on port ${port}` : undefined;
 }
 
 async function allocate(

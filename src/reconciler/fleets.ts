@@ -29,11 +29,13 @@ export interface FleetsOptions {
 
 /** A watch prunes only what was missing at two readings this far apart, ms: a half-written file can be valid. */
 const secondReadingMs = 1000;
+const retryMs = 2000;
 
 export class Fleets {
   readonly all = new Map<string, Fleet>();
   /** Every fleet of the state folder, those included that we don't act for: their claims count. */
   #records: readonly FleetRecord[] = [];
+  #loading: Promise<void> = Promise.resolve();
   readonly #options: FleetsOptions;
   readonly #reloading = new Map<string, Promise<void>>();
   readonly #cancels = new Set<() => void>();
@@ -43,13 +45,22 @@ export class Fleets {
     this.#options = options;
   }
 
-  /** @throws {TektonError} when a record can't be read; then nothing was changed here. */
-  async load(): Promise<void> {
-    this.#records = await this.#options.ports.store.readFleets();
-    for (const record of this.#records) {
-      const {only} = this.#options;
-      if (!only || (only.fleet === record.name && only.namespace === record.namespace)) await this.#adopt(record);
-    }
+  /** One reading at a time. @throws {TektonError} when a record can't be read; then nothing was changed here. */
+  load(): Promise<void> {
+    const before = this.#loading.catch(() => undefined); // whoever asked for that one was told
+    this.#loading = before.then(() => this.#loadOnce());
+    return this.#loading;
+  }
+
+  async #loadOnce(): Promise<void> {
+    const {only, ports} = this.#options;
+    this.#records = await ports.store.readFleets();
+    const meant = this.#records.filter(
+      ({name, namespace}) => !only || (only.fleet === name && only.namespace === namespace),
+    );
+    // The known ones first, while what was read is still what stands there: a new one's watch takes a while.
+    const isKnown = (record: FleetRecord): boolean => this.all.has(recordId(record));
+    for (const record of [...meant.filter(isKnown), ...meant.filter(r => !isKnown(r))]) await this.#adopt(record);
   }
 
   /** What other fleets have: of two that declare the same, the first in the order of names keeps it. */
@@ -173,6 +184,8 @@ export class Fleets {
       );
     }
     this.#setError(fleet, {reason: reason ?? 'SourceUnavailable', message: problemText(error)});
+    // A lock that was busy, a disk that was full: nobody tells us when that is over.
+    if (!reason) void this.#pause(retryMs).then(() => (this.#closed ? undefined : this.reload(fleetId(fleet.key))));
   }
 
   #setError(

@@ -6,6 +6,7 @@ import type {Desired, FleetRecord, LastExit, ResolvedProvider} from '../api/type
 import type {WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
+import type {Why} from './status.js';
 import type {PortAnswer, PortRequest, Ports} from './ports.js';
 
 export type LaunchResult =
@@ -67,6 +68,14 @@ export class Launcher {
       message: `ports ${avoid.join(', ')} were taken by other programs one after the other`,
       exit: undefined,
     };
+  }
+
+  /** What would keep a launch from beginning, a secret that is missing: asked before a serving worker is stopped for it. */
+  async obstacle(desired: Desired, record: FleetRecord): Promise<Why | undefined> {
+    const env = await this.#environment(desired, record);
+    if ('type' in env) return env;
+    const token = await this.#authToken(desired, record);
+    return typeof token === 'object' ? token : undefined;
   }
 
   /** What the worker is told now. @throws {TektonError} its token is not to be had: without one it would be open. */

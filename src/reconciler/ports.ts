@@ -58,6 +58,8 @@ export interface RegistryFact {
 export interface Registry {
   /** One port for each request, in order; many requests are one locked pass. Never throws for what a request gets. */
   allocate(requests: readonly PortRequest[]): Promise<readonly PortAnswer[]>;
+  /** The living program that is registered under this ai id though no fleet declares it, in words; else undefined. */
+  strangerAt(aiId: string): Promise<string | undefined>;
   /**
    * Makes our entries of `fleets` (`<namespace>/<fleet>`) exactly `facts`, in one commit: adds, corrects, removes.
    * Entries of others stay. Writes nothing when nothing differs.

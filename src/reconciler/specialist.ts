@@ -107,18 +107,7 @@ export class Specialist {
     const component = this.desired?.spec.component ?? '';
     const who = {aiId: this.aiId, name, namespace, fleet, component};
     if (!worker) return {...who, state: 'exited', ...(this.lastPort !== undefined && {port: this.lastPort})};
-    const {hello, instance, host, port} = worker;
-    const {declared, specHash, generation} = hello;
-    return {
-      ...who,
-      state: hello.draining ? 'draining' : 'running',
-      instance,
-      host,
-      port,
-      declared,
-      specHash,
-      generation,
-    };
+    return observe(worker);
   }
 
   /** For a status of it; what is being pruned is known by what it says of itself. Undefined when nothing is left. */
@@ -170,6 +159,13 @@ function subtract(total: Usage, part: Usage): Usage {
     inputTokens: less(total.inputTokens, part.inputTokens),
     outputTokens: less(total.outputTokens, part.outputTokens),
   };
+}
+
+/** What a worker in hand shows of itself. */
+export function observe({aiId, hello, instance, host, port}: Worker): Observed {
+  const {name, namespace, fleet, component, declared, specHash, generation} = hello;
+  const state = hello.draining ? 'draining' : 'running';
+  return {aiId, name, namespace, fleet, component, state, instance, host, port, declared, specHash, generation};
 }
 
 function offReason(desired: Desired, record: FleetRecord): Why | undefined {

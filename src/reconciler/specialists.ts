@@ -38,6 +38,11 @@ export class Specialists {
     return this.inFleet(key).filter(s => s.desired && names.has(s.desired.name));
   }
 
+  /** Those of other fleets under the same ai id. */
+  namesakesOf({aiId, id}: Specialist): readonly Specialist[] {
+    return this.all.filter(s => s.aiId === aiId && s.id !== id);
+  }
+
   dependentsOf({key, desired}: Specialist): readonly Specialist[] {
     if (!desired) return [];
     return this.all.filter(s => s.desired?.spec.dependsOn.includes(desired.name) && fleetId(s.key) === fleetId(key));

@@ -8,22 +8,28 @@ import type {ModelMonitor} from './models.js';
 import {planSpecialist} from './plan.js';
 import type {FleetKey, Ports} from './ports.js';
 import type {Specialist} from './specialist.js';
+import type {Why} from './status.js';
 import type {Specialists} from './specialists.js';
+import type {Observed} from './types.js';
 
 export interface StepsOptions {
-  readonly ports: Pick<Ports, 'clock' | 'runtime'>;
+  readonly ports: Pick<Ports, 'clock' | 'runtime' | 'registry'>;
   readonly specialists: Specialists;
   readonly fleets: Fleets;
   readonly models: ModelMonitor;
   readonly launcher: Launcher;
   readonly keeper: Keeper;
   readonly events: EventLog;
+  /** The worker that another fleet runs under the same ai id. */
+  readonly runsElsewhere: (specialist: Specialist) => Observed | undefined;
   readonly isReady: (specialist: Specialist) => boolean;
   readonly touch: (key: FleetKey) => void;
   /** Who listens, or as what, is another than before. */
   readonly listenersChanged: () => void;
   readonly pass: (specialist: Specialist) => void;
 }
+
+const retryBlockedMs = 10_000;
 
 /** Delay in ms until the next look is due, if one is. */
 type Next = number | undefined;
@@ -39,7 +45,8 @@ export class Steps {
     const {desired} = specialist;
     if (!desired) return this.#prune(specialist);
     const claims = this.#options.fleets.claimsAgainst(fleet);
-    const action = planSpecialist(desired, !specialist.off, specialist.observed(), claims);
+    const observed = specialist.worker ? undefined : this.#options.runsElsewhere(specialist);
+    const action = planSpecialist(desired, !specialist.off, observed ?? specialist.observed(), claims);
     switch (action?.type) {
       case undefined:
         return this.#rest(specialist, desired);
@@ -55,6 +62,11 @@ export class Steps {
         });
       }
       case 'restart':
+        {
+          // One that serves is not stopped for one that could not start.
+          const obstacle = await this.#options.launcher.obstacle(desired, fleet.record);
+          if (obstacle) return this.#holdBack(specialist, obstacle);
+        }
         specialist.progress = {reason: 'Restarting', message: action.reason};
         await this.#stop(specialist, 'Restarted', action.reason);
         return 0;
@@ -66,12 +78,20 @@ export class Steps {
       case 'block':
         specialist.progress = undefined;
         specialist.blocked = {reason: action.reason, message: action.message};
-        return undefined;
+        return retryBlockedMs; // nobody tells us when the other one goes
       case 'prune':
         return this.#prune(specialist);
       default:
         return action satisfies never;
     }
+  }
+
+  /** Goes on as it is; the declaration waits for what is missing. */
+  #holdBack(specialist: Specialist, {reason, message}: Why): Next {
+    specialist.progress = undefined;
+    if (specialist.blocked?.message !== message) this.#options.events.of(specialist, 'Warning', reason, message);
+    specialist.blocked = {reason, message};
+    return retryBlockedMs;
   }
 
   #rest(specialist: Specialist, desired: Desired): undefined {
@@ -97,6 +117,12 @@ export class Steps {
       const names = waitsFor.map(s => s.desired?.name).join(', ');
       specialist.blocked = {reason: 'DependencyNotReady', message: `waits for ${names} to be Ready`};
       return undefined; // woken when one of them turns Ready
+    }
+    const stranger = await ports.registry.strangerAt(desired.aiId);
+    if (stranger !== undefined) {
+      specialist.progress = undefined;
+      specialist.blocked = {reason: 'Conflict', message: `${desired.aiId} is registered by ${stranger}`};
+      return retryBlockedMs;
     }
     return this.#launch(specialist, desired, fleet);
   }
@@ -190,6 +216,7 @@ export class Steps {
     events.of(specialist, 'Normal', reason, message);
     listenersChanged();
     for (const other of specialists.dependenciesOf(specialist)) if (other.off) pass(other);
+    for (const other of specialists.namesakesOf(specialist)) pass(other);
   }
 
   async #prune(specialist: Specialist): Promise<undefined> {

@@ -22,6 +22,8 @@ export interface Holdings {
   readonly registered: ReadonlyMap<number, string>;
   /** Live reservations. */
   readonly reserved: ReadonlyMap<number, {readonly aiId: string; readonly uid: string}>;
+  /** Ports that specialists had who are not running: theirs again if they can be, so others get them last. */
+  readonly kept: ReadonlyMap<number, string>;
 }
 
 export type Probe = (port: number, host: string) => Promise<'free' | 'taken' | 'denied'>;
@@ -94,16 +96,26 @@ async function chooseOne(request: PortRequest, range: PortRange, table: Table): 
   if (wanted !== undefined && !avoid.includes(wanted) && holderOf(wanted, request, table) === undefined) {
     if ((await ask(wanted, host, table)) === 'free') return {type: 'port', port: wanted};
   }
-  return lowest(request, host, range, table);
+  const choice = await lowest(request, host, range, table, true);
+  return choice.type === 'exhausted' && table.holdings.kept.size > 0
+    ? lowest(request, host, range, table, false)
+    : choice;
 }
 
-async function lowest(request: PortRequest, host: string, range: PortRange, table: Table): Promise<Choice> {
+async function lowest(
+  request: PortRequest,
+  host: string,
+  range: PortRange,
+  table: Table,
+  sparesKept: boolean,
+): Promise<Choice> {
   const place = `${host} ${range.from} ${range.to}`;
   let closed = true;
   for (let port = table.firstOpen.get(place) ?? range.from; port <= range.to; port++) {
     closed &&= isClosed(port, host, table);
     if (closed) table.firstOpen.set(place, port + 1);
     if (closed || request.avoid?.includes(port) || holderOf(port, request, table) !== undefined) continue;
+    if (sparesKept && (table.holdings.kept.get(port) ?? request.aiId) !== request.aiId) continue;
     const answer = await ask(port, host, table);
     if (answer === 'denied') return {type: 'unusable', port, host};
     if (answer === 'free') return {type: 'port', port};

@@ -4,6 +4,7 @@ import {TektonError} from '../api/errors.js';
 import {choosePorts} from './choose-ports.js';
 import type {Choice, Holdings, PortRequest, Probe} from './choose-ports.js';
 import {entryIdentity, entryUid} from './entry-facts.js';
+import {readLaunchRecords} from './launch-records.js';
 import {withLock} from './locks.js';
 import type {HeldLock, LockOptions} from './locks.js';
 import {HostUnusableError, PortTakenError, PortsExhaustedError, holderText} from './port-errors.js';
@@ -87,12 +88,13 @@ async function reserve(requests: readonly PortRequest[], options: AllocateOption
   const standing = await liveReservations(home, open, now);
   // An owner that is dead by now may have registered since: what it registered still counts.
   const state = standing.length === open.length ? before : await options.registry();
-  let holdings = holdingsOf(state, standing);
+  const kept = new Map(readLaunchRecords(home).records.map(({port, aiId}) => [port, aiId]));
+  let holdings = holdingsOf(state, standing, kept);
   const wishes = requests.map(request => withOwnPort(request, state));
   let choices = await choosePorts(wishes, range, holdings, probe);
   if (choices.some(choice => choice.type !== 'port')) {
     // Entries of ours whose process is dead give way when a port is needed that they stand on.
-    holdings = holdingsOf(await withoutDead(state), standing);
+    holdings = holdingsOf(await withoutDead(state), standing, kept);
     choices = await choosePorts(wishes, range, holdings, probe);
   }
   const made = choices.flatMap((choice, index): Reservation[] => {
@@ -118,8 +120,9 @@ function withoutRegistered(reservations: readonly Reservation[], state: Registry
   });
 }
 
-function holdingsOf(state: RegistryState, reservations: readonly Reservation[]): Holdings {
+function holdingsOf(state: RegistryState, reservations: readonly Reservation[], kept: Holdings['kept']): Holdings {
   return {
+    kept,
     registered: new Map([...state].map(([aiId, entry]) => [entry.port, aiId])),
     reserved: new Map(reservations.map(reservation => [reservation.port, reservation])),
   };

@@ -93,7 +93,10 @@ class Reader {
     const files = await yamlFilesIn(path).catch((error: unknown) => unavailable(this.nameOf(path), error));
     if (files.length === 0) {
       const hint = 'files named *.yaml and *.yml directly in the folder are read';
-      throw new SourceUnavailableError(`cannot read ${this.nameOf(path)}: the folder has no YAML files`, {hint});
+      throw new SourceUnavailableError(`cannot read ${this.nameOf(path)}: the folder has no YAML files`, {
+        exitCode: exitCodes.invalidInput,
+        hint,
+      });
     }
     return Promise.all(files.map(async file => ({path: file, from: path, content: await this.file(file)})));
   }

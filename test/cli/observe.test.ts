@@ -107,6 +107,15 @@ describe('with a controller', () => {
     expect(err).toBe('');
   });
 
+  it('that hangs believes nothing it wrote, and says how to go on', async () => {
+    await writeFleet(state.home, [athena]);
+    await pretendController(state.home, '2026-01-05T10:00:00.000Z', {mute: true});
+    await writeStatus(state.home, athena, readyStatus);
+    const {out, err} = await cli(['get'], {home: state.home});
+    expect(out).not.toContain('Ready ');
+    expect(err).toContain(`the controller (pid ${process.pid}) does not answer`);
+  });
+
   it('believes no status from before its start', async () => {
     await writeFleet(state.home, [athena]);
     await writeStatus(state.home, athena, readyStatus, {syncedAt: '2026-01-05T09:00:00.000Z'});

@@ -1,5 +1,6 @@
 /** A private state folder with what a test wants to find in it. */
 import {mkdtempSync, rmSync} from 'node:fs';
+import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {
@@ -11,7 +12,7 @@ import {
 } from '../../src/api/types.js';
 import type {WorkerConfig} from '../../src/protocol/control.js';
 import {createProvider} from '../../src/providers/create.js';
-import {writeControllerRecord} from '../../src/registry/controller-record.js';
+import {controllerSocketPath, writeControllerRecord} from '../../src/registry/controller-record.js';
 import {writeFleetRecord} from '../../src/registry/fleet-records.js';
 import {ensureStateHome} from '../../src/registry/home.js';
 import {writeLaunchRecord} from '../../src/registry/launch-records.js';
@@ -78,10 +79,17 @@ export async function writeStatus(
 }
 
 /** This very process counts as the controller. */
-export async function pretendController(home: string, startedAt: string): Promise<void> {
+export async function pretendController(home: string, startedAt: string, {mute = false} = {}): Promise<void> {
   const identity = await identify(process.pid);
   if (identity === undefined) throw new Error('the process table has no line for this process');
   await writeControllerRecord(home, {formatVersion, identity, version: '0.0.0', build: 'test', startedAt});
+  const server = createServer(socket => {
+    socket.unref();
+    socket.on('error', () => undefined);
+    socket.on('data', () => mute || socket.write('{"type":"ok"}\n'));
+  });
+  await new Promise<void>(resolve => server.listen(controllerSocketPath(home), resolve));
+  server.unref();
 }
 
 /** A real worker in this process, with the launch record that a controller would have left. */

@@ -188,6 +188,8 @@ export class FakeSources implements Sources {
 export class FakeRegistry implements Registry {
   /** Ports that it knows to be taken by others. */
   readonly taken = new Set<number>();
+  /** Living programs that registered themselves, by ai id. */
+  readonly strangers = new Map<string, string>();
   readonly passes: (readonly PortRequest[])[] = [];
   readonly syncs: {readonly fleets: readonly string[]; readonly aiIds: readonly string[]}[] = [];
   entries: readonly RegistryFact[] = [];
@@ -211,6 +213,10 @@ export class FakeRegistry implements Registry {
     }
     this.syncs.push({fleets, aiIds: facts.map(f => f.aiId).sort()});
     if (JSON.stringify(facts) !== JSON.stringify(this.entries)) this.edit(facts);
+  }
+
+  async strangerAt(aiId: string): Promise<string | undefined> {
+    return this.strangers.get(aiId);
   }
 
   async watch(changed: () => void): Promise<() => Promise<void>> {

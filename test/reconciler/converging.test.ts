@@ -122,6 +122,14 @@ describe('an edit', () => {
     expect(world.events('athena').find(e => e.reason === 'Restarted')?.message).toContain('env.A');
   });
 
+  it('that could not start anew stops nobody: what serves goes on, and says what is missing', async () => {
+    await applyNow([desire('athena', {model: 'm1', env: {A: {env: 'NOT_SET'}}}), desire('hermes')]);
+    expect(world.runtime.log).toEqual([]);
+    expect(world.runtime.running).toEqual(['athena', 'hermes']);
+    expect(world.condition('athena', 'Stalled')).toMatchObject({status: 'True', reason: 'SecretMissing'});
+    expect(world.condition('athena', 'Ready').status).toBe('True');
+  });
+
   it('that removes one stops and forgets it, and leaves the other alone', async () => {
     await applyNow([desire('hermes')]);
     expect(world.runtime.log).toEqual(['stop athena', 'gone athena', 'forget athena-ai']);
@@ -313,9 +321,33 @@ describe('several fleets', () => {
     expect(world.condition('athena', 'Accepted', other)).toMatchObject({
       status: 'False',
       reason: 'Conflict',
-      message: 'athena-ai belongs to fleet default/dev',
+      message: 'athena-ai runs for fleet default/dev',
     });
     expect(world.condition('athena', 'Stalled', other).status).toBe('True');
+  });
+
+  it('leave a name to the fleet that runs it, though another that declares it comes first in the order of names', async () => {
+    await world.apply([desire('athena', {fleet: other, model: 'm2'})], {name: 'other'});
+    controller = await world.start();
+    await applyNow([desire('athena', {model: 'm1'})]);
+    expect(world.runtime.log).toEqual(['launch athena']);
+    expect(world.named('athena', other).status.phase).toBe('Ready');
+    expect(world.condition('athena', 'Accepted')).toMatchObject({status: 'False', reason: 'Conflict'});
+  });
+
+  it('leave a name to a program that serves it without a fleet, and take it when that is gone', async () => {
+    world.registry.strangers.set('athena-ai', 'a worker that was started by hand (pid 4711)');
+    await world.apply([desire('athena')]);
+    controller = await world.start();
+    expect(world.runtime.log).toEqual([]);
+    expect(world.condition('athena', 'Accepted')).toMatchObject({
+      status: 'False',
+      reason: 'Conflict',
+      message: 'athena-ai is registered by a worker that was started by hand (pid 4711)',
+    });
+    world.registry.strangers.clear();
+    await world.clock.advance(10_000);
+    expect(world.named('athena').status.phase).toBe('Ready');
   });
 
   it('hand a name over when the first gives it up', async () => {

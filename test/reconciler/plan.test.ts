@@ -103,7 +103,7 @@ describe('a conflict', () => {
   test.each<[string, ObservedState, string]>([
     ['runs', 'running', 'block'],
     ['comes up', 'starting', 'block'],
-    ['is draining', 'draining', 'restart'],
+    ['is draining', 'draining', 'block'],
     ['has ended', 'exited', 'create'],
   ])('with a worker of another fleet that %s: %s → %s', (_, state, type) => {
     expect(step(athena, observe(athena, {fleet: 'other', state}))?.type).toBe(type);

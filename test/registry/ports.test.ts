@@ -40,6 +40,7 @@ describe('choosePorts', () => {
           const holdings: Holdings = {
             registered: new Map(Object.entries(registered).map(([p, aiId]) => [Number(p), aiId])),
             reserved: new Map(Object.entries(reserved).map(([p, aiId]) => [Number(p), {aiId, uid: `of ${aiId}`}])),
+            kept: new Map(),
           };
           const choices = await choosePorts(requests, range, holdings, async p =>
             strangers.includes(p) ? 'taken' : 'free',
@@ -78,7 +79,7 @@ describe('choosePorts', () => {
     }
   }
 
-  const none: Holdings = {registered: new Map(), reserved: new Map()};
+  const none: Holdings = {registered: new Map(), reserved: new Map(), kept: new Map()};
   const free = async (): Promise<'free'> => 'free';
 
   test('gives the lowest free port, and the preferred one where it can', async () => {
@@ -91,6 +92,23 @@ describe('choosePorts', () => {
     ];
     const choices = await choosePorts(requests, range, none, free);
     expect(choices.map(choice => choice.type === 'port' && choice.port)).toEqual([4, 1, 3, 5, 2]);
+  });
+
+  test('gives a port that somebody keeps to others only when nothing else is left', async () => {
+    const small = {from: 1, to: 4};
+    const kept: Holdings = {
+      ...none,
+      kept: new Map([
+        [1, 'a'],
+        [2, 'b'],
+        [3, 'c'],
+      ]),
+    };
+    const wishes = [{aiId: 'a', uid: '1', preferred: 1}];
+    const oneTaken = async (p: number): Promise<'free' | 'taken'> => (p === 1 ? 'taken' : 'free');
+    expect(await choosePorts(wishes, small, kept, oneTaken)).toEqual([{type: 'port', port: 4}]);
+    const lastTaken = async (p: number): Promise<'free' | 'taken'> => (p === 1 || p === 4 ? 'taken' : 'free');
+    expect(await choosePorts(wishes, small, kept, lastTaken)).toEqual([{type: 'port', port: 2}]);
   });
 
   test('asks the kernel about five thousand ports once each', async () => {

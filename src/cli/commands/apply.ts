@@ -23,10 +23,10 @@ export const run: Command<ApplyOptions> = async (context, _args, options) => {
 
   const records = await applyRecords(context, loaded, options);
   const {converge} = await import('../converge.js');
-  const {progressLines, reportConvergence} = await import('../report.js');
+  const {interrupted, progressLines, reportConvergence} = await import('../report.js');
   const goal = options.wait ? 'ready' : 'live';
   const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});
-  if (context.signal.aborted) return exitCodes.interrupted;
+  if (context.signal.aborted) return interrupted(context, convergence);
   const exitCode = await reportConvergence(context, convergence, {...options, goal});
   if (changes && convergence.through === 'here') {
     await writeLine(context.stderr, 'no controller is running: nothing heals them; keep them so with: tekton-ai up');

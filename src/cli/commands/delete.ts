@@ -1,4 +1,5 @@
-import {ConflictError, exitCodes} from '../../api/errors.js';
+import {existsSync} from 'node:fs';
+import {ConflictError, exitCodes, SourceUnavailableError} from '../../api/errors.js';
 import type {FleetRecord} from '../../api/types.js';
 import {updateFleet} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
@@ -39,7 +40,11 @@ export const run: Command<DeleteOptions> = async (context, [name = ''], options)
 
 async function refuseDeclared(context: CommandContext, record: FleetRecord, aiId: string): Promise<void> {
   if (record.source.type !== 'files') return;
-  const loaded = await loadSources(context, {files: record.source.paths});
+  const loaded = await loadSources(context, {files: record.source.paths}).catch((error: unknown) => {
+    // A file that is gone declares nothing; one that can't be read, or is wrong, may.
+    if (error instanceof SourceUnavailableError && !record.files.some(file => existsSync(file))) return [];
+    throw error;
+  });
   const found = loaded.flatMap(fleet => fleet.specialists).find(desired => desired.aiId === aiId);
   if (!found) return;
   throw new ConflictError(`cannot delete ${found.name}: ${describeSource(record.source)} declares it`, {

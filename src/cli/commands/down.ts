@@ -1,4 +1,5 @@
-import {exitCodes} from '../../api/errors.js';
+import {exitCodes, TektonError} from '../../api/errors.js';
+import type {ExitCode} from '../../api/errors.js';
 import type {FleetRecord} from '../../api/types.js';
 import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {findController} from '../../registry/controller-record.js';
@@ -17,7 +18,7 @@ import {qualifiedName} from '../view.js';
  */
 export const run: Command<DownOptions> = async (context, _args, options) => {
   const records = await chosen(context, options);
-  if (records.length === 0) await writeLine(context.stderr, 'no fleet was applied here: nothing to stop');
+  if (records.length === 0) return nothingMeant(context, options);
   const stopped: FleetRecord[] = [];
   for (const record of records) {
     const next = await updateFleet(context.home, record, before => before && {...before, stopped: true});
@@ -33,6 +34,16 @@ export const run: Command<DownOptions> = async (context, _args, options) => {
   }
   return exitCode;
 };
+
+/** @throws {TektonError} where there are fleets, and none of them was meant */
+async function nothingMeant(context: CommandContext, {namespace, fleet, files}: DownOptions): Promise<ExitCode> {
+  const known = readFleetRecords(context.home).map(qualifiedName);
+  if (known.length > 0 && (namespace !== undefined || fleet !== undefined || files.length > 0)) {
+    throw new TektonError('none of the fleets that were applied is meant', {hint: `there are ${known.join(', ')}`});
+  }
+  await writeLine(context.stderr, 'no fleet was applied here: nothing to stop');
+  return exitCodes.ok;
+}
 
 /** Those that -f declares, else those that -n and --fleet leave, else all. */
 async function chosen(context: CommandContext, options: DownOptions): Promise<readonly FleetRecord[]> {

@@ -1,8 +1,9 @@
 import {exitCodes} from '../../api/errors.js';
 import type {FleetEvent} from '../../api/types.js';
+import {findController} from '../../registry/controller-record.js';
 import {applyRecords} from '../apply-records.js';
 import type {Command, CommandContext} from '../context.js';
-import {lead} from '../lead.js';
+import {alreadyRuns, lead} from '../lead.js';
 import {liveTable} from '../live-table.js';
 import {loadSources} from '../load.js';
 import type {RunOptions} from '../options.js';
@@ -13,11 +14,13 @@ import type {Logger} from '../../reconciler/ports.js';
 export const run: Command<RunOptions> = async (context, _args, options) => {
   const loaded = await loadSources(context, options);
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
+  const running = await findController(context.home);
+  if (running) throw alreadyRuns(context.home, running.record.identity.pid); // before anything is changed
   await applyRecords(context, loaded, {yes: false, takeOver: false, prune: true});
   const table = context.isTerminal.stdout ? liveTable(context) : undefined;
   await lead(context, {log: table ? silent : eventLines(context), ...(table && {status: table.show})});
   await writeLine(context.stderr, 'the controller has ended; the specialists live on. Stop them with: tekton-ai down');
-  return exitCodes.interrupted;
+  return context.signal.aborted ? exitCodes.interrupted : exitCodes.ok;
 };
 
 /** Events and warnings as plain lines. */
@@ -25,11 +28,12 @@ function eventLines(context: CommandContext): Logger {
   const say = (fields: Readonly<Record<string, unknown>>, message: string): void => {
     const {reason, aiId, message: text} = fields as Partial<FleetEvent>;
     if (message === 'event') void writeLine(context.stdout, `${aiId} ${reason}: ${text}`);
-    else
-      {void writeLine(
+    else {
+      void writeLine(
         context.stderr,
         Object.keys(fields).length === 0 ? message : `${message} ${JSON.stringify(fields)}`,
-      );}
+      );
+    }
   };
   return {info: say, warn: say, debug: () => undefined};
 }

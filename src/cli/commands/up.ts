@@ -1,4 +1,3 @@
-import {exitCodes} from '../../api/errors.js';
 import {applyRecords} from '../apply-records.js';
 import {ensureController} from '../background.js';
 import type {Command} from '../context.js';
@@ -6,7 +5,7 @@ import {converge} from '../converge.js';
 import {loadSources} from '../load.js';
 import type {UpOptions} from '../options.js';
 import {writeLine} from '../output.js';
-import {progressLines, reportConvergence} from '../report.js';
+import {interrupted, progressLines, reportConvergence} from '../report.js';
 import {run as get} from './get.js';
 
 /** Applies, has a controller keep it so in the background, waits until all is Ready, and shows the table. */
@@ -17,7 +16,7 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   const controller = await ensureController(context);
   const goal = 'ready';
   const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});
-  if (context.signal.aborted) return exitCodes.interrupted;
+  if (context.signal.aborted) return interrupted(context, convergence);
   await get(context, [], {output: 'table', watch: false});
   const exitCode = await reportConvergence(context, convergence, {...options, goal});
   const {pid} = controller.record.identity;

@@ -1,4 +1,5 @@
 /** The verbs that change what runs. */
+import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
 import {collect, parseBoolean, parseDuration} from '../arguments.js';
 import type {DeleteOptions} from '../options.js';
@@ -18,13 +19,14 @@ interface Raw {
   readonly detailedExitcode?: true;
 }
 
-const defaultTimeoutMs = 60_000;
+const timeoutOption = (): Option =>
+  new Option('--timeout <duration>', 'how long to wait').argParser(parseDuration).default(60_000, '60s');
 
 export function addChangingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Converge:');
 
   verb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
-    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .addOption(timeoutOption())
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
     .action((_options, command: Commander) => {
@@ -34,7 +36,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     });
 
   verb(program, 'down', 'stop the fleet and its controller; forgets nothing')
-    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .addOption(timeoutOption())
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
       choose(() => import('../commands/down.js'), [], {...files(raw), timeoutMs: raw.timeout});
@@ -42,7 +44,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
 
   verb(program, 'apply', 'make it so once, with the controller where one runs')
     .option('--wait', 'wait until all is Ready')
-    .option('--timeout <duration>', 'how long to wait', parseDuration, defaultTimeoutMs)
+    .addOption(timeoutOption())
     .option('--dry-run', 'print the plan, change nothing')
     .option('--prune [boolean]', 'stop what the file no longer declares', parseBoolean, true)
     .option('--no-prune', 'leave running what the file no longer declares')

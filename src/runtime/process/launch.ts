@@ -212,7 +212,12 @@ function readReport(pipe: Readable | null | undefined): Promise<LaunchReport | u
 }
 
 function parseReport(line: string): LaunchReport | undefined {
-  const value: unknown = JSON.parse(line);
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
   if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
   // Written by our own program on a pipe that nobody else holds.
   return value.type === 'listening' || value.type === 'failed' ? (value as LaunchReport) : undefined;
