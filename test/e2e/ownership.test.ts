@@ -81,7 +81,7 @@ it('keeps fleets apart: a prune of one touches nothing of the other', async () =
   const conflict = await box.run(['apply', '--wait', '-f', 'more.yaml']);
   expect(conflict.exitCode).toBe(3);
   expect(conflict.stdout).toMatch(/ ! blocked numa: Conflict: numa-ai (belongs to|runs for) fleet default\/two$/m);
-  expect(conflict.stderr).toMatch(/^ {2}numa: Conflict: numa-ai belongs to fleet default\/two$/m);
+  expect(conflict.stderr).toMatch(/^ {2}numa: Conflict: numa-ai runs for fleet default\/two$/m);
   expect(isAlive(numa)).toBe(true);
   expect(isReady(await box.item('engram'))).toBe(true);
 });
