@@ -22,9 +22,9 @@ export interface StatusBoardOptions {
   readonly becameReady: (specialist: Specialist) => void;
 }
 
-/** Statuses are written at most this often, ms; and at most a fifth of the time goes into it. */
+/** Statuses are written at most this often, ms; and at most a tenth of the time goes into it. */
 const everyMs = 50;
-const restFactor = 4;
+const restFactor = 9;
 
 export class StatusBoard {
   readonly #options: StatusBoardOptions;
