@@ -4,8 +4,9 @@ import {LockBusyError} from '../api/errors.js';
 import {condition} from '../api/conditions.js';
 import type {FleetRecord, FleetStatus, NamedStatus} from '../api/types.js';
 import {version} from '../api/version.js';
+import {recordId} from '../reconciler/desired.js';
 import {Controller} from '../reconciler/controller.js';
-import type {FleetKey, Logger, Ports} from '../reconciler/ports.js';
+import type {FleetKey, Ports} from '../reconciler/ports.js';
 import {outlook} from '../reconciler/status.js';
 import type {Why} from '../reconciler/status.js';
 import {findController} from '../registry/controller-record.js';
@@ -13,6 +14,7 @@ import {tryHold} from '../registry/locks.js';
 import type {HeldLock} from '../registry/locks.js';
 import type {CommandContext} from './context.js';
 import {askController, watchController} from './controller-link.js';
+import {silentLogger} from './logger.js';
 import {wire} from './wire.js';
 
 /** How far to go: until every process answers, or until every chat would be answered. */
@@ -80,7 +82,7 @@ async function convergeHere(
   options: ConvergeOptions,
   signal: AbortSignal,
 ): Promise<Convergence> {
-  const ports = wire({home: context.home, environment: context.environment, log: silent});
+  const ports = wire({home: context.home, environment: context.environment, log: silentLogger});
   const statuses: FleetStatus[] = [];
   const unmet: Convergence['unmet'][number][] = [];
   let result: Convergence['result'] = 'done';
@@ -144,15 +146,15 @@ async function follow(
 ): Promise<Convergence> {
   const last = new Map<string, FleetStatus>();
   const summarize = (late: boolean): Convergence => {
-    const views = records.map(record => judge(record, last.get(keyOf(record)), options.goal));
+    const views = records.map(record => judge(record, last.get(recordId(record)), options.goal));
     const unmet = views.flatMap(view => view.unmet);
     const waiting = views.some(view => view.unknown) || unmet.some(u => !u.stuck);
     const result = waiting ? 'late' : unmet.length > 0 ? 'stuck' : 'done';
     return {result: late || result !== 'late' ? result : 'late', through, statuses: [...last.values()], unmet};
   };
   for await (const status of stream) {
-    if (!records.some(record => keyOf(record) === keyOf(status))) continue;
-    last.set(keyOf(status), status);
+    if (!records.some(record => recordId(record) === recordId(status))) continue;
+    last.set(recordId(status), status);
     options.progress?.(status);
     const now = summarize(false);
     if (now.result !== 'late') return now;
@@ -221,9 +223,3 @@ function isLive({status, generation}: NamedStatus): boolean {
     condition(status.conditions, 'Progressing')?.status === 'False'
   );
 }
-
-function keyOf({namespace, name}: {readonly namespace: string; readonly name: string}): string {
-  return `${namespace}/${name}`;
-}
-
-const silent: Logger = {info: () => undefined, warn: () => undefined, debug: () => undefined};

@@ -14,3 +14,6 @@ export async function pinoLogger(): Promise<Logger> {
     debug: (fields, message) => log.debug(fields, message),
   };
 }
+
+/** For what has other ways to speak. */
+export const silentLogger: Logger = {info: () => undefined, warn: () => undefined, debug: () => undefined};

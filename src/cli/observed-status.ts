@@ -2,7 +2,7 @@
 import {reasons, type Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, ModelCheck, ModelChoice, ModelReason, SpecialistStatus} from '../api/types.js';
 import type {HealthReply} from '../protocol/messages.js';
-import {computeStatus, type Facts, type Why} from '../reconciler/status.js';
+import {computeStatus, offReason, type Facts, type Why} from '../reconciler/status.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
 import type {Verification} from './verify.js';
 
@@ -20,7 +20,7 @@ export interface Found {
 /** Status of a declared specialist that no controller vouches for. */
 export function verifiedStatus({fleet, desired, before, launch, found, now}: Found): SpecialistStatus {
   const worker = workerFacts(desired, before, launch, found);
-  const off = offReason(fleet, desired) ?? (worker === undefined ? notRunning : undefined);
+  const off = offReason(desired, fleet) ?? (worker === undefined ? notRunning : undefined);
   const facts: Facts = {
     generation: desired.generation,
     ...(off && {off}),
@@ -70,12 +70,6 @@ export function unknownStatus(desired: Desired, before: SpecialistStatus | undef
 export const noUsage = {requests: 0, inputTokens: 0, outputTokens: 0};
 
 const notRunning: Why = {reason: 'Stopped', message: 'it is not running, and no controller runs that would start it'};
-
-function offReason(fleet: FleetRecord, desired: Desired): Why | undefined {
-  if (fleet.stopped) return {reason: 'Stopped', message: 'the fleet was stopped by `tekton-ai down`'};
-  if (!fleet.enabled) return {reason: 'Disabled', message: fleet.notices[0] ?? 'the fleet has enabled: false'};
-  return desired.spec.enabled ? undefined : {reason: 'Disabled', message: 'declared with enabled: false'};
-}
 
 function workerFacts(
   desired: Desired,

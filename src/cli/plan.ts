@@ -1,5 +1,6 @@
 /** The plan that `diff` prints and `apply` carries out, from what is recorded and what the process table shows. */
 import type {LoadedFleet} from '../api/types.js';
+import {recordId} from '../reconciler/desired.js';
 import {claimsOf, planFleet} from '../reconciler/plan.js';
 import type {Observed, Plan} from '../reconciler/types.js';
 import {readFleetRecords} from '../registry/fleet-records.js';
@@ -16,7 +17,7 @@ export async function planLoaded(
   const records = readFleetRecords(home);
   const observed = await Promise.all(readLaunchRecords(home).records.map(observe));
   return loaded.map(fleet => {
-    const recorded = records.find(r => idOf(r) === idOf(fleet))?.specialists ?? [];
+    const recorded = records.find(r => recordId(r) === recordId(fleet))?.specialists ?? [];
     const plan = planFleet({
       namespace: fleet.namespace,
       fleet: fleet.name,
@@ -25,15 +26,11 @@ export async function planLoaded(
       observed,
       recorded: recorded.map(d => d.aiId),
       // Of two fleets that declare the same, the first in the order of names keeps it, as in the controller.
-      claims: claimsOf(records.filter(record => !record.stopped && idOf(record) < idOf(fleet))),
+      claims: claimsOf(records.filter(record => !record.stopped && recordId(record) < recordId(fleet))),
       prune,
     });
     return fleet.allowMassPrune ? {...plan, massPrune: false} : plan;
   });
-}
-
-function idOf({namespace, name}: {readonly namespace: string; readonly name: string}): string {
-  return `${namespace}/${name}`;
 }
 
 async function observe(record: LaunchRecord): Promise<Observed> {

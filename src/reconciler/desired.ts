@@ -63,6 +63,11 @@ export class MassPruneError extends ConflictError {
   }
 }
 
+/** `<namespace>/<name>` of a fleet as it is declared or recorded. */
+export function recordId({namespace, name}: {readonly namespace: string; readonly name: string}): string {
+  return `${namespace}/${name}`;
+}
+
 export function describeSource(source: Source): string {
   return source.type === 'stdin' ? 'standard input' : source.paths.join(', ');
 }

@@ -1,7 +1,7 @@
 /** The declared side of the controller: fleet records, and the sources that they follow. */
 import {describeError, InvalidInputError, SourceUnavailableError} from '../api/errors.js';
 import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
-import {MassPruneError, nextRecord} from './desired.js';
+import {MassPruneError, nextRecord, recordId} from './desired.js';
 import {claimsOf} from './plan.js';
 import type {Claims} from './plan.js';
 import type {FleetKey, Ports, Watch} from './ports.js';
@@ -197,10 +197,6 @@ export class Fleets {
     if (error) this.#options.event(fleet, 'Warning', error.reason, error.message);
     this.#options.changed(fleet);
   }
-}
-
-function recordId({namespace, name}: FleetRecord): string {
-  return `${namespace}/${name}`;
 }
 
 export function fleetId(key: FleetKey): string {

@@ -4,6 +4,7 @@ import type {Remains, Worker} from '../runtime/runtime.js';
 import {isCrashLoop, noFailures} from './backoff.js';
 import type {Backoff} from './backoff.js';
 import type {FleetKey} from './ports.js';
+import {offReason} from './status.js';
 import type {Facts, Why} from './status.js';
 import type {Observed} from './types.js';
 
@@ -166,11 +167,4 @@ export function observe({aiId, hello, instance, host, port}: Worker): Observed {
   const {name, namespace, fleet, component, declared, specHash, generation} = hello;
   const state = hello.draining ? 'draining' : 'running';
   return {aiId, name, namespace, fleet, component, state, instance, host, port, declared, specHash, generation};
-}
-
-function offReason(desired: Desired, record: FleetRecord): Why | undefined {
-  if (record.stopped) return {reason: 'Stopped', message: 'the fleet was stopped by `tekton-ai down`'};
-  if (!record.enabled) return {reason: 'Disabled', message: record.notices[0] ?? 'the fleet has enabled: false'};
-  if (!desired.spec.enabled) return {reason: 'Disabled', message: 'declared with enabled: false'};
-  return undefined;
 }

@@ -2,6 +2,8 @@
 import {condition, isTrue} from '../api/conditions.js';
 import type {Condition, ConditionType, Reason} from '../api/conditions.js';
 import type {
+  Desired,
+  FleetRecord,
   Instance,
   LastExit,
   ModelCheck,
@@ -43,6 +45,13 @@ export interface Facts {
   readonly restarts: number;
   readonly lastExit: LastExit | undefined;
   readonly usage: Usage;
+}
+
+/** Why a declared specialist is not to run; undefined where it is. */
+export function offReason(desired: Desired, record: FleetRecord): Why | undefined {
+  if (record.stopped) return {reason: 'Stopped', message: 'the fleet was stopped by `tekton-ai down`'};
+  if (!record.enabled) return {reason: 'Disabled', message: record.notices[0] ?? 'the fleet has enabled: false'};
+  return desired.spec.enabled ? undefined : {reason: 'Disabled', message: 'declared with enabled: false'};
 }
 
 /** @param now ISO 8601, stamped on the conditions whose status changed against `previous` and on no other. */

@@ -8,7 +8,6 @@ import type {ModelMonitor} from './models.js';
 import {planSpecialist} from './plan.js';
 import type {FleetKey, Ports} from './ports.js';
 import type {Specialist} from './specialist.js';
-import type {Why} from './status.js';
 import type {Specialists} from './specialists.js';
 import type {Observed} from './types.js';
 
@@ -62,14 +61,7 @@ export class Steps {
         });
       }
       case 'restart':
-        {
-          // One that serves is not stopped for one that could not start.
-          const obstacle = await this.#options.launcher.obstacle(desired, fleet.record);
-          if (obstacle) return this.#holdBack(specialist, obstacle);
-        }
-        specialist.progress = {reason: 'Restarting', message: action.reason};
-        await this.#stop(specialist, 'Restarted', action.reason);
-        return 0;
+        return this.#restart(specialist, desired, fleet, action.reason);
       case 'stop':
         // Dependents go first; the last of them calls again.
         if (this.#options.specialists.dependentsOf(specialist).some(s => s.worker && s.off)) return undefined;
@@ -86,11 +78,18 @@ export class Steps {
     }
   }
 
-  /** Goes on as it is; the declaration waits for what is missing. */
-  #holdBack(specialist: Specialist, {reason, message}: Why): Next {
+  /** Stops it, to be started again at the next look; one that serves is not stopped for one that could not start. */
+  async #restart(specialist: Specialist, desired: Desired, fleet: Fleet, message: string): Promise<Next> {
+    const obstacle = await this.#options.launcher.obstacle(desired, fleet.record);
+    if (!obstacle) {
+      specialist.progress = {reason: 'Restarting', message};
+      await this.#stop(specialist, 'Restarted', message);
+      return 0;
+    }
+    const {reason, message: missing} = obstacle;
     specialist.progress = undefined;
-    if (specialist.blocked?.message !== message) this.#options.events.of(specialist, 'Warning', reason, message);
-    specialist.blocked = {reason, message};
+    if (specialist.blocked?.message !== missing) this.#options.events.of(specialist, 'Warning', reason, missing);
+    specialist.blocked = {reason, message: missing};
     return retryBlockedMs;
   }
 

@@ -1,6 +1,5 @@
 /** `status/<namespace>.<fleet>.json`: what the controller, or an apply without one, last saw. */
 import type {FleetStatus} from '../api/types.js';
-import {removeFile} from './files.js';
 import {keyOfFile} from './fleet-records.js';
 import {statePaths} from './paths.js';
 import type {FleetKey} from './paths.js';
@@ -27,8 +26,4 @@ export function readFleetStatuses(home: string): readonly FleetStatus[] {
 /** Not synced to disk: after a crash of the machine it is out of date anyway. */
 export async function writeFleetStatus(home: string, status: FleetStatus): Promise<void> {
   await writeRecord(statePaths(home).fleetStatus(status), status, {durable: false});
-}
-
-export async function removeFleetStatus(home: string, key: FleetKey): Promise<void> {
-  await removeFile(statePaths(home).fleetStatus(key));
 }

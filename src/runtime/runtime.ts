@@ -2,7 +2,7 @@
  * Where workers run. The reconciler knows this interface only; `process/` is the one for this machine.
  * One contract suite (test/contract/runtime.ts) runs on every implementation, the fake included.
  */
-import type {Instance, LastExit, ModelCheck, SpecialistSpec} from '../api/types.js';
+import type {Instance, LastExit, ModelCheck} from '../api/types.js';
 import type {ControlNotice, Hello, WorkerConfig} from '../protocol/control.js';
 
 export interface LaunchRequest {
@@ -81,6 +81,3 @@ export interface Runtime {
   /** Forgets the remains of a worker that was pruned; of one that runs (another fleet's by now) it forgets nothing. */
   forget(aiId: string): Promise<void>;
 }
-
-/** Environment of a launch: names to values, from {@link SpecialistSpec.env}. */
-export type EnvironmentSpec = SpecialistSpec['env'];

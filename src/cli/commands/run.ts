@@ -6,6 +6,7 @@ import type {Command, CommandContext} from '../context.js';
 import {alreadyRuns, lead} from '../lead.js';
 import {liveTable} from '../live-table.js';
 import {loadSources} from '../load.js';
+import {silentLogger} from '../logger.js';
 import type {RunOptions} from '../options.js';
 import {writeLine} from '../output.js';
 import type {Logger} from '../../reconciler/ports.js';
@@ -18,7 +19,7 @@ export const run: Command<RunOptions> = async (context, _args, options) => {
   if (running) throw alreadyRuns(context.home, running.record.identity.pid); // before anything is changed
   await applyRecords(context, loaded, {yes: false, takeOver: false, prune: true});
   const table = context.isTerminal.stdout ? liveTable(context) : undefined;
-  await lead(context, {log: table ? silent : eventLines(context), ...(table && {status: table.show})});
+  await lead(context, {log: table ? silentLogger : eventLines(context), ...(table && {status: table.show})});
   await writeLine(context.stderr, 'the controller has ended; the specialists live on. Stop them with: tekton-ai down');
   return context.signal.aborted ? exitCodes.interrupted : exitCodes.ok;
 };
@@ -37,5 +38,3 @@ function eventLines(context: CommandContext): Logger {
   };
   return {info: say, warn: say, debug: () => undefined};
 }
-
-const silent: Logger = {info: () => undefined, warn: () => undefined, debug: () => undefined};
