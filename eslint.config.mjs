@@ -5,7 +5,7 @@ import tseslint from 'typescript-eslint';
 const injectedOnly = 'Injected in this folder: take it from the ports (see src/reconciler/ports.ts).';
 
 export default tseslint.config(
-  {ignores: ['dist/**', 'node_modules/**', 'coverage/**']},
+  {ignores: ['dist*/**', 'node_modules/**', 'coverage/**']},
   js.configs.recommended,
   {
     files: ['**/*.ts'],

@@ -1,3 +1,5 @@
+import {availableParallelism} from 'node:os';
+
 /** @type {import('jest').Config} */
 export default {
   testEnvironment: 'node',
@@ -12,4 +14,6 @@ export default {
     ],
   },
   testTimeout: 30_000,
+  // The long tests wait for processes and timers more than for a processor: on two cores one worker would take twice as long.
+  maxWorkers: Math.max(2, availableParallelism() - 1),
 };

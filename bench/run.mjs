@@ -1,84 +1,107 @@
 /**
- * `npm run bench [-- --specialists 100 --rounds 3]`: what we claim, measured side by side in one run. Every figure
- * stands beside its floor from the same machine at the same time; writes BENCHMARK.md and benchmark.json.
+ * `npm run bench [-- --specialists 100 --rounds 3 --only fleet|registry]`: what we claim, measured side by side in one
+ * run. Every figure stands beside its floor from the same machine at the same time; writes BENCHMARK.md and
+ * benchmark.json.
  */
 import {spawnSync} from 'node:child_process';
-import {writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {cpus} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import {bareServers, nodeStart} from './floor.mjs';
 import {Fleet} from './fleet.mjs';
+import {registryBench, registryText} from './registry.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 const {values} = parseArgs({
-  options: {specialists: {type: 'string', default: '100'}, rounds: {type: 'string', default: '3'}},
+  options: {
+    specialists: {type: 'string', default: '100'},
+    rounds: {type: 'string', default: '3'},
+    only: {type: 'string'},
+  },
 });
-const count = Number(values.specialists);
-const rounds = Number(values.rounds);
+const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.versions.node}, ${process.platform}`;
 
 const {status} = spawnSync(process.execPath, ['scripts/build.mjs'], {stdio: 'inherit'});
 if (status !== 0) process.exit(1);
 
-const samples = {};
-const take = (name, ms) => (samples[name] ??= []).push(ms);
+/** What `--only` leaves out stays as it was measured last. */
+const before = JSON.parse(readFileSync('benchmark.json', 'utf8'));
+const fleet = values.only === 'registry' ? before : await fleetBench(Number(values.specialists), Number(values.rounds));
+const registry = values.only === 'fleet' ? before.registry : {machine, ...(await registryBench())};
+const text = [...fleetText(fleet), ...(registry === undefined ? [] : registryText(registry))].join('\n');
+writeFileSync('BENCHMARK.md', text);
+writeFileSync('benchmark.json', `${JSON.stringify({...fleet, registry}, null, 2)}\n`);
+process.stdout.write(text);
 
-for (let round = 1; round <= rounds; round++) {
-  process.stderr.write(`round ${round} of ${rounds}\n`);
-  take('node -e 0', nodeStart());
-  take('bare servers', await bareServers(count));
-  const fleet = new Fleet(count);
-  try {
-    take('apply --wait', fleet.apply());
-    const pids = fleet.pids();
-    take('apply, nothing to change', fleet.apply());
-    if (JSON.stringify(fleet.pids()) !== JSON.stringify(pids))
-      throw new Error('an apply without changes restarted something');
-    take('get', fleet.time('get'));
-    take('diff', fleet.time('diff', '-f', fleet.file));
-    take('up, all adopted', fleet.up());
-    if (JSON.stringify(fleet.pids()) !== JSON.stringify(pids)) throw new Error('an adoption restarted something');
-    for (let i = 0; i < 5; i++) take('kill -9 → Ready', await fleet.killOne(i));
-    for (let i = 0; i < 5; i++) take('edit → reconfigured', await fleet.edit(i));
-    take('controller kill -9 → adopted', await fleet.replaceController());
-    for (const us of await fleet.pings(2000)) take('ping, µs', us);
-    const {rssMb, workerMb} = fleet.memory();
-    take('controller RSS, MB', rssMb);
-    take('worker USS, MB', workerMb);
-  } finally {
-    fleet.remove();
+async function fleetBench(count, rounds) {
+  const samples = {};
+  const take = (name, ms) => (samples[name] ??= []).push(ms);
+
+  for (let round = 1; round <= rounds; round++) {
+    process.stderr.write(`round ${round} of ${rounds}\n`);
+    take('node -e 0', nodeStart());
+    take('bare servers', await bareServers(count));
+    const fleet = new Fleet(count);
+    try {
+      take('apply --wait', fleet.apply());
+      const pids = fleet.pids();
+      take('apply, nothing to change', fleet.apply());
+      if (JSON.stringify(fleet.pids()) !== JSON.stringify(pids))
+        throw new Error('an apply without changes restarted something');
+      take('get', fleet.time('get'));
+      take('diff', fleet.time('diff', '-f', fleet.file));
+      take('up, all adopted', fleet.up());
+      if (JSON.stringify(fleet.pids()) !== JSON.stringify(pids)) throw new Error('an adoption restarted something');
+      for (let i = 0; i < 5; i++) take('kill -9 → Ready', await fleet.killOne(i));
+      for (let i = 0; i < 5; i++) take('edit → reconfigured', await fleet.edit(i));
+      take('controller kill -9 → adopted', await fleet.replaceController());
+      for (const us of await fleet.pings(2000)) take('ping, µs', us);
+      const {rssMb, workerMb} = fleet.memory();
+      take('controller RSS, MB', rssMb);
+      take('worker USS, MB', workerMb);
+    } finally {
+      fleet.remove();
+    }
   }
+
+  const median = list => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
+  const at = (name, q) => [...samples[name]].sort((a, b) => a - b)[Math.floor((samples[name].length - 1) * q)];
+  const m = name => median(samples[name]);
+
+  const rows = [
+    row(
+      `${count} specialists, nothing → Ready (apply --wait)`,
+      m('apply --wait'),
+      `${count} bare Node servers`,
+      m('bare servers'),
+      2,
+    ),
+    row(
+      'apply with nothing to change (0 restarts, PIDs kept)',
+      m('apply, nothing to change'),
+      'node -e 0',
+      m('node -e 0'),
+    ),
+    row(`get of ${count}`, m('get'), 'node -e 0', m('node -e 0')),
+    row(`diff of ${count}`, m('diff'), 'node -e 0', m('node -e 0')),
+    row('kill -9 of a worker → Ready again', m('kill -9 → Ready'), 'node -e 0', m('node -e 0')),
+    row('edit saved → worker reconfigured (50 ms debounce)', m('edit → reconfigured'), 'bar: 150 ms', 150),
+    row(
+      `controller kill -9 → started again, ${count} adopted`,
+      m('controller kill -9 → adopted'),
+      'bar: 1000 ms',
+      1000,
+    ),
+  ];
+  const facts = [
+    `ping, one connection: p50 ${at('ping, µs', 0.5).toFixed(0)} µs, p99 ${at('ping, µs', 0.99).toFixed(0)} µs`,
+    `controller with ${count} idle specialists: ${m('controller RSS, MB').toFixed(0)} MB RSS`,
+    `memory of its own (USS) per idle specialist: ${m('worker USS, MB').toFixed(1)} MB`,
+  ];
+
+  return {machine, rounds, count, rows, facts};
 }
-
-const median = list => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)];
-const at = (name, q) => [...samples[name]].sort((a, b) => a - b)[Math.floor((samples[name].length - 1) * q)];
-const m = name => median(samples[name]);
-
-const rows = [
-  row(
-    `${count} specialists, nothing → Ready (apply --wait)`,
-    m('apply --wait'),
-    `${count} bare Node servers`,
-    m('bare servers'),
-    2,
-  ),
-  row(
-    'apply with nothing to change (0 restarts, PIDs kept)',
-    m('apply, nothing to change'),
-    'node -e 0',
-    m('node -e 0'),
-  ),
-  row(`get of ${count}`, m('get'), 'node -e 0', m('node -e 0')),
-  row(`diff of ${count}`, m('diff'), 'node -e 0', m('node -e 0')),
-  row('kill -9 of a worker → Ready again', m('kill -9 → Ready'), 'node -e 0', m('node -e 0')),
-  row('edit saved → worker reconfigured (50 ms debounce)', m('edit → reconfigured'), 'bar: 150 ms', 150),
-  row(`controller kill -9 → started again, ${count} adopted`, m('controller kill -9 → adopted'), 'bar: 1000 ms', 1000),
-];
-const facts = [
-  `ping, one connection: p50 ${at('ping, µs', 0.5).toFixed(0)} µs, p99 ${at('ping, µs', 0.99).toFixed(0)} µs`,
-  `controller with ${count} idle specialists: ${m('controller RSS, MB').toFixed(0)} MB RSS`,
-  `memory of its own (USS) per idle specialist: ${m('worker USS, MB').toFixed(1)} MB`,
-];
 
 function row(what, ms, beside, floorMs, bar) {
   return {
@@ -91,23 +114,21 @@ function row(what, ms, beside, floorMs, bar) {
   };
 }
 
-const machine = `${cpus().length} × ${cpus()[0]?.model.trim() ?? 'unknown'}, Node ${process.versions.node}, ${process.platform}`;
-const table = rows.map(
-  r => `| ${r.what} | ${r.ms} ms | ${r.beside} | ${r.floorMs} ms | ${r.ratio}${r.bar ? ` (bar ${r.bar})` : ''} |`,
-);
-const text = [
-  '# Benchmark',
-  '',
-  `Medians of ${rounds} rounds, each figure beside its floor in the same run. ${machine}.`,
-  '`npm run bench` writes this file.',
-  '',
-  '| what | measured | beside | floor | ratio |',
-  '|---|---|---|---|---|',
-  ...table,
-  '',
-  ...facts.map(fact => `- ${fact}`),
-  '',
-].join('\n');
-writeFileSync('BENCHMARK.md', text);
-writeFileSync('benchmark.json', `${JSON.stringify({machine, rounds, count, rows, facts}, null, 2)}\n`);
-process.stdout.write(text);
+function fleetText({machine, rounds, rows, facts}) {
+  const table = rows.map(
+    r => `| ${r.what} | ${r.ms} ms | ${r.beside} | ${r.floorMs} ms | ${r.ratio}${r.bar ? ` (bar ${r.bar})` : ''} |`,
+  );
+  return [
+    '# Benchmark',
+    '',
+    `Medians of ${rounds} rounds, each figure beside its floor in the same run. ${machine}.`,
+    '`npm run bench` writes this file.',
+    '',
+    '| what | measured | beside | floor | ratio |',
+    '|---|---|---|---|---|',
+    ...table,
+    '',
+    ...facts.map(fact => `- ${fact}`),
+    '',
+  ];
+}

@@ -5,15 +5,17 @@
  *   node scripts/build.mjs [--types]
  */
 import {createHash} from 'node:crypto';
-import {chmod, readdir, readFile, rm, writeFile} from 'node:fs/promises';
+import {chmod, readdir, readFile, rename, rm, writeFile} from 'node:fs/promises';
 import {spawnSync} from 'node:child_process';
 import {join} from 'node:path';
 import {fileURLToPath, pathToFileURL} from 'node:url';
 import {build} from 'esbuild';
+import {precompiledValidators} from './validators.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 process.chdir(root);
-await rm('dist', {recursive: true, force: true});
+/** Built aside and then put in its place, so that nobody ever runs half of a build. */
+const draft = `dist.${process.pid}.tmp`;
 
 const common = {
   bundle: true,
@@ -69,14 +71,15 @@ const separateProviders = {
   },
 };
 
+const api = await loadSchemas();
 await build({
   ...common,
   entryPoints: {'tekton-ai': 'src/main.ts', index: 'src/index.ts'},
-  outdir: 'dist',
+  outdir: draft,
   format: 'esm',
   splitting: true,
   chunkNames: 'chunks/[name]-[hash]',
-  plugins: [namedImports],
+  plugins: [precompiledValidators(api), namedImports],
   banner: {
     js: `import {createRequire as __createRequire} from 'node:module';const require = __createRequire(import.meta.url);`,
   },
@@ -84,14 +87,17 @@ await build({
 await build({
   ...common,
   entryPoints: {main: 'src/worker/main.ts', ...Object.fromEntries(providers.map(p => [p, `src/providers/${p}.ts`]))},
-  outdir: 'dist/worker',
+  outdir: `${draft}/worker`,
   format: 'cjs',
   outExtension: {'.js': '.cjs'},
   plugins: [separateProviders],
 });
-await chmod('dist/tekton-ai.js', 0o755);
-await writeFile('dist/worker/hash', await hashOf('dist/worker'));
-await writeSchemas();
+await chmod(`${draft}/tekton-ai.js`, 0o755);
+await writeFile(`${draft}/worker/hash`, await hashOf(`${draft}/worker`));
+// The published schemas are written from the ones that validate.
+for (const [name, content] of api.schemaFiles()) await writeFile(join('specs', name), content);
+await rm('dist', {recursive: true, force: true});
+await rename(draft, 'dist');
 if (process.argv.includes('--types')) declareTypes();
 
 async function hashOf(folder) {
@@ -100,13 +106,12 @@ async function hashOf(folder) {
   return hash.digest('hex').slice(0, 16);
 }
 
-/** The published schemas are written from the ones that validate. */
-async function writeSchemas() {
-  const outfile = 'dist/schemas.tmp.mjs';
+async function loadSchemas() {
+  const outfile = `${draft}/schemas.mjs`;
   await build({...common, entryPoints: ['src/api/schema.ts'], outfile, format: 'esm'});
-  const {schemaFiles} = await import(pathToFileURL(outfile).href);
+  const schemas = await import(pathToFileURL(outfile).href);
   await rm(outfile);
-  for (const [name, content] of schemaFiles()) await writeFile(join('specs', name), content);
+  return schemas;
 }
 
 function declareTypes() {

@@ -1,6 +1,8 @@
 /** Conditions as in Kubernetes: few types, CamelCase reasons, stable messages. */
 
-export type ConditionType = 'Accepted' | 'Live' | 'ModelAvailable' | 'Ready' | 'Progressing' | 'Stalled';
+export const conditionTypes = ['Accepted', 'Live', 'ModelAvailable', 'Ready', 'Progressing', 'Stalled'] as const;
+
+export type ConditionType = (typeof conditionTypes)[number];
 
 /** The closed list of reasons; docs/reference/conditions.md says what each asks of a person. */
 export const reasons = [
@@ -21,6 +23,7 @@ export const reasons = [
   'ProbeFailed',
   'CrashLoop',
   'LaunchFailed',
+  'RolloutFailed',
   'ProviderUnreachable',
   'ProviderError',
   'ModelNotFound',

@@ -18,6 +18,8 @@ export interface TektonErrorOptions {
   readonly exitCode?: ExitCode;
   /** What to do about it, a sentence of its own. */
   readonly hint?: string;
+  /** The message says in better words what the cause says. */
+  readonly saysCause?: boolean;
 }
 
 /**
@@ -28,11 +30,13 @@ export class TektonError extends Error {
   override readonly name: string = 'TektonError';
   readonly exitCode: ExitCode;
   readonly hint: string | undefined;
+  readonly saysCause: boolean;
 
   constructor(message: string, options: TektonErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : {cause: options.cause});
     this.exitCode = options.exitCode ?? exitCodes.failed;
     this.hint = options.hint;
+    this.saysCause = options.saysCause ?? false;
   }
 }
 
@@ -83,7 +87,8 @@ export class LockBusyError extends ConflictError {
 /** Text of an error and its causes in one line: "cannot x: y: z". */
 export function describeError(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  const cause = error.cause === undefined ? '' : describeError(error.cause);
+  const isSaid = error.cause === undefined || (error instanceof TektonError && error.saysCause);
+  const cause = isSaid ? '' : describeError(error.cause);
   if (cause === '' || error.message.includes(cause)) return error.message;
   return `${error.message}: ${cause}`;
 }

@@ -190,6 +190,25 @@ export interface FleetRecord extends LoadedFleet {
   readonly generations: Readonly<Record<string, number>>;
   /** Set by `down`, cleared by the next apply: nothing of the fleet runs, nothing is forgotten. */
   readonly stopped: boolean;
+  /** What `rollout` laid over the source, by ai id; an apply keeps it. */
+  readonly rollouts?: Readonly<Record<string, Rollout>>;
+}
+
+/** A person's word on one specialist that stands over its source's. */
+export interface Rollout {
+  /** ISO 8601: its worker is to be one that was started since. */
+  readonly restartedAt?: string;
+  /** What counts in place of the source's declaration until `rollout resume`. */
+  readonly held?: {readonly by: 'pause' | 'undo'; readonly at: string; readonly desired: Desired};
+}
+
+/** One generation of a specialist's declaration, as `rollout history` lists it. */
+export interface Revision {
+  readonly aiId: string;
+  readonly generation: number;
+  /** ISO 8601. */
+  readonly at: string;
+  readonly desired: Desired;
 }
 
 /** One field of a specialist that differs. */
@@ -224,6 +243,8 @@ export interface LastExit {
   /** Absent where unknown: an adopted worker is not our child. */
   readonly code?: number;
   readonly signal?: string;
+  /** It was suspended (SIGSTOP) when it was to stop, and got SIGKILL without grace. */
+  readonly suspended?: boolean;
   readonly stderrTail: readonly string[];
 }
 

@@ -1,7 +1,7 @@
 /** Checks a document against its kind's schema and says what is wrong in words that need no schema to understand. */
 import type {ErrorObject, ValidateFunction} from 'ajv';
 import {maskKeys} from './mask.js';
-import {patternMeanings, schemas, unsupportedFields} from './schema.js';
+import {patternMeanings, unsupportedFields} from './schema.js';
 import type {DocumentKind, JsonSchema} from './schema.js';
 import {suggest} from './suggest.js';
 
@@ -23,17 +23,10 @@ export async function validate(kind: DocumentKind, value: unknown): Promise<read
   return (check.errors ?? []).flatMap(error => translate(error) ?? []);
 }
 
-const validators = new Map<DocumentKind, ValidateFunction>();
-
-/** ajv costs a command tens of milliseconds, so it is loaded and a schema is compiled where it is first needed. */
+/** Loaded where it is first needed; the build puts validators there that were compiled beforehand. */
 async function validatorOf(kind: DocumentKind): Promise<ValidateFunction> {
-  const known = validators.get(kind);
-  if (known) return known;
-  const {Ajv} = (await import('ajv')).default; // CommonJS: bundlers find its names nowhere else
-  const ajv = new Ajv({allErrors: true, verbose: true, messages: false, allowUnionTypes: true});
-  const made = ajv.compile(schemas[kind]);
-  validators.set(kind, made);
-  return made;
+  const {validators} = await import('./validators.js');
+  return validators[kind];
 }
 
 /** undefined: another error of the same value says it better. */

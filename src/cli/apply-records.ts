@@ -2,7 +2,7 @@
 import type {FleetRecord, LoadedFleet} from '../api/types.js';
 import {version} from '../api/version.js';
 import {MassPruneError, nextRecord} from '../reconciler/desired.js';
-import {updateFleet} from '../registry/fleet-records.js';
+import {setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
 import {ensureStateHome} from '../registry/home.js';
 import type {CommandContext} from './context.js';
 import {writeLine} from './output.js';
@@ -11,6 +11,21 @@ export interface ApplyFlags {
   readonly yes: boolean;
   readonly takeOver: boolean;
   readonly prune: boolean;
+  /** Called under the lock with what is recorded, before anything is written; it throws to refuse. */
+  readonly check?: (loaded: LoadedFleet, previous: FleetRecord | undefined) => void;
+}
+
+/**
+ * A damaged record keeps all others from being read; whoever has the declaration at hand can do without it. To be called
+ * before anything is planned.
+ */
+export async function mendRecords(context: CommandContext, loaded: readonly LoadedFleet[]): Promise<void> {
+  for (const fleet of loaded) {
+    const movedTo = await setAsideIfDamaged(context.home, fleet);
+    if (movedTo === undefined) continue;
+    const name = `${fleet.namespace}/${fleet.name}`;
+    await writeLine(context.stderr, `warning: the record of fleet ${name} was damaged; it was moved to ${movedTo}`);
+  }
 }
 
 /**
@@ -29,6 +44,7 @@ export async function applyRecords(
   for (const fleet of loaded) {
     const write = (confirmed: boolean): Promise<FleetRecord> =>
       updateFleet(context.home, fleet, previous => {
+        flags.check?.(fleet, previous);
         const appliedAt = new Date().toISOString();
         return nextRecord(previous, fleet, {...flags, confirmed, appliedAt, version});
       });

@@ -1,6 +1,7 @@
 /** Parsing of single argument values, each in one place. */
 import {InvalidArgumentError} from 'commander';
-import type {OutputFormat} from './options.js';
+import {conditionTypes} from '../api/conditions.js';
+import type {OutputFormat, WaitFor} from './options.js';
 
 const unitMs: Readonly<Record<string, number>> = {ms: 1, s: 1000, m: 60_000, h: 3_600_000};
 
@@ -35,6 +36,20 @@ export function parsePort(text: string): number {
   const port = parseCount(text);
   if (port < 1 || port > 65_535) throw new InvalidArgumentError('Expected a port from 1 to 65535.');
   return port;
+}
+
+/** `delete`, `condition=Ready` or `condition=Ready=False`, in any case. @throws {InvalidArgumentError} */
+export function parseWaitFor(text: string): WaitFor {
+  if (text.toLowerCase() === 'delete') return {type: 'delete'};
+  const [word, name = '', value = 'True', ...rest] = text.split('=');
+  const condition = conditionTypes.find(type => type.toLowerCase() === name.toLowerCase());
+  const status = (['True', 'False', 'Unknown'] as const).find(one => one.toLowerCase() === value.toLowerCase());
+  if (word?.toLowerCase() !== 'condition' || condition === undefined || status === undefined || rest.length > 0) {
+    throw new InvalidArgumentError(
+      `Expected delete, or condition=TYPE or condition=TYPE=STATUS with ${conditionTypes.join(', ')} and True, False or Unknown.`,
+    );
+  }
+  return {type: 'condition', condition, status};
 }
 
 /** Value of `--prune[=…]`. @throws {InvalidArgumentError} */

@@ -1,5 +1,5 @@
 /** The controller in the background: found, replaced when it is another build, started. */
-import {closeSync, constants, openSync} from 'node:fs';
+import {closeSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Options} from 'execa';
 import {TektonError} from '../api/errors.js';
@@ -8,7 +8,7 @@ import type {RunningController} from '../registry/controller-record.js';
 import {statePaths} from '../registry/paths.js';
 import {isSame} from '../registry/processes.js';
 import {readBuildHash} from '../runtime/process/program.js';
-import {tailOf} from '../runtime/process/logs.js';
+import {openLog, tailOf} from '../runtime/process/logs.js';
 import type {CommandContext} from './context.js';
 import {askController} from './controller-link.js';
 import {writeLine} from './output.js';
@@ -47,30 +47,31 @@ export async function stopController(home: string): Promise<void> {
 async function start(context: CommandContext): Promise<RunningController> {
   const {home} = context;
   const path = join(statePaths(home).logs, 'controller.log');
-  const log = openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW, 0o600);
+  const log = openLog(path);
   const {execa} = await import('execa');
   try {
     const options: Options = {
       cwd: home,
-      env: definedOnly({...context.environment, TEKTON_AI_HOME: home}),
+      // Started from within a worker, it is none of what that worker leaves behind.
+      env: definedOnly({...context.environment, TEKTON_AI_HOME: home, TEKTON_AI_INSTANCE: undefined}),
       extendEnv: false,
       // It outlives us and our terminal.
       detached: true,
       cleanup: false,
       reject: false,
       // Descriptors are documented; the types know literal ones only.
-      stdio: ['ignore', log, log, 'pipe'] as Options['stdio'] & object,
+      stdio: ['ignore', log.fd, log.fd, 'pipe'] as Options['stdio'] & object,
       buffer: false,
     };
     const subprocess = execa(process.execPath, [mainProgram(), 'controller'], options);
     subprocess.unref();
     await reportOf(subprocess.stdio[3]);
   } finally {
-    closeSync(log);
+    closeSync(log.fd);
   }
   const started = await findController(home);
   if (started) return started;
-  const tail = tailOf(path, 0).join('\n');
+  const tail = tailOf(path, log.offset).join('\n');
   throw new TektonError(`cannot start the controller:\n${tail}`, {hint: `its log is ${path}`});
 }
 

@@ -2,9 +2,9 @@
  * The controller's own socket: newline JSON, for the owner alone. `load` makes it read the fleet records again,
  * `watch` streams fleet statuses, `stop` ends it (workers live on).
  */
-import {chmodSync, rmSync} from 'node:fs';
+import {chmodSync, lstatSync, rmSync} from 'node:fs';
 import {createServer} from 'node:net';
-import type {Socket} from 'node:net';
+import type {Server, Socket} from 'node:net';
 import type {FleetStatus} from '../api/types.js';
 import {exitCodes, TektonError} from '../api/errors.js';
 import {encode, LineDecoder} from '../protocol/codec.js';
@@ -21,6 +21,8 @@ type Reply =
 const statusLimitBytes = 64 * 1024 * 1024;
 
 export interface ControllerServer {
+  /** Listens again at its path if somebody removed the socket, or put something else there; connections stay. */
+  restore(): Promise<void>;
   /** Takes no more requests and hangs up on everybody. */
   close(): void;
 }
@@ -31,24 +33,41 @@ export async function serveController(
   controller: Controller,
   stop: () => void,
 ): Promise<ControllerServer> {
-  rmSync(path, {force: true});
   const sockets = new Set<Socket>();
-  const server = createServer(socket => {
+  const accept = (socket: Socket): void => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
     serve(socket, controller, stop);
-  });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, resolve);
-  });
-  chmodSync(path, 0o600);
+  };
+  let server = await listenAt(path, accept);
+  let inode = inodeOf(path);
   return {
+    restore: async () => {
+      if (inode !== undefined && inodeOf(path) === inode) return;
+      server.close(); // before the new one listens, for this unlinks the path, whoever's socket stands there
+      server = await listenAt(path, accept);
+      inode = inodeOf(path);
+    },
     close: () => {
       server.close();
       for (const socket of sockets) socket.end();
     },
   };
+}
+
+async function listenAt(path: string, accept: (socket: Socket) => void): Promise<Server> {
+  rmSync(path, {force: true});
+  const server = createServer(accept);
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, resolve);
+  });
+  chmodSync(path, 0o600);
+  return server;
+}
+
+function inodeOf(path: string): number | undefined {
+  return lstatSync(path, {throwIfNoEntry: false})?.ino;
 }
 
 function serve(socket: Socket, controller: Controller, stop: () => void): void {
@@ -92,13 +111,14 @@ export async function askController(path: string, type: 'hello' | 'load' | 'stop
     if (reply.type === 'error') throw new TektonError(`the controller refused to ${type}: ${reply.error}`);
   }
   if (signal.aborted) {
-    const message = `the controller did not answer to ${type} in time`;
+    const message = `the controller did not answer in time (to ${type})`;
     throw new TektonError(message, {exitCode: exitCodes.notReady, hint: hungHint});
   }
   throw new TektonError(`the controller ended before it answered to ${type}`);
 }
 
-const hungHint = 'if it hangs, end it with kill -9 (its pid is in run/controller.json): its workers live on';
+const hungHint =
+  'what was recorded stays; if it hangs (tekton-ai get shows its pid), end it with kill -9: its workers live on';
 
 /** Every status of every fleet, now and at each change, until `signal` aborts or the controller is gone. */
 export async function* watchController(path: string, signal: AbortSignal): AsyncGenerator<FleetStatus> {

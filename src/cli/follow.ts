@@ -1,5 +1,5 @@
 /** Reads what is appended to a file, across its rotation, as `tail -F` does. */
-import {watch} from 'node:fs';
+import {constants, watch} from 'node:fs';
 import {open, stat, type FileHandle} from 'node:fs/promises';
 import path from 'node:path';
 import {StringDecoder} from 'node:string_decoder';
@@ -65,7 +65,8 @@ export async function tailOffset(file: string, lines: number): Promise<number> {
 
 async function openFile(file: string): Promise<FileHandle | undefined> {
   try {
-    return await open(file, 'r');
+    // A pipe in its place would be waited for.
+    return await open(file, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined; // every error of node:fs has a code
     throw error;

@@ -2,7 +2,7 @@
 export const exitCodesHelp = `
 Exit codes:
   0    ok                          4    invalid input or usage
-  1    failed                      5    conflict, or a lock is busy
+  1    failed                      5    conflict, stale plan, or a lock is busy
   2    changes (where asked for)   130  interrupted
   3    not ready in time
   diff: 0 same, 1 differs, above 1 error`;

@@ -13,8 +13,9 @@ import {
   writeControllerRecord,
 } from '../registry/controller-record.js';
 import {ensureStateHome} from '../registry/home.js';
-import {holdLock} from '../registry/locks.js';
+import {holdLock, tryHold} from '../registry/locks.js';
 import type {HeldLock} from '../registry/locks.js';
+import {statePaths} from '../registry/paths.js';
 import {identify} from '../registry/processes.js';
 import {readBuildHash} from '../runtime/process/program.js';
 import type {CommandContext} from './context.js';
@@ -22,6 +23,7 @@ import {serveController} from './controller-link.js';
 import type {ControllerServer} from './controller-link.js';
 import {parallel} from './converge.js';
 import {programFolder} from './package.js';
+import {keepPresent} from './presence.js';
 import {wire} from './wire.js';
 
 export interface LeadOptions {
@@ -44,7 +46,7 @@ const lookAgainMs = 100;
 export async function lead(context: CommandContext, options: LeadOptions): Promise<void> {
   const {home, environment} = context;
   for (const warning of await ensureStateHome(home)) options.log.warn({}, warning);
-  const lock = await becomeLeader(home, context.signal);
+  let lock = await becomeLeader(home, context.signal);
   // Statuses count as this controller's from here on.
   const startedAt = new Date().toISOString();
   const socketPath = controllerSocketPath(home);
@@ -55,11 +57,32 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     parallel,
   });
   let server: ControllerServer | undefined;
+  let leave: (() => Promise<void>) | undefined;
+  let leads = true;
   try {
     await controller.start();
     const stopped = stopRequest(context.signal);
-    server = await serveController(socketPath, controller, stopped.stop);
+    const serving = await serveController(socketPath, controller, stopped.stop);
+    server = serving;
     await writeRecord(home, socketPath, startedAt);
+    leave = keepPresent({
+      home,
+      paths: [statePaths(home).controllerRecord, socketPath],
+      log: options.log,
+      restore: async () => {
+        const held = await stillLeads(home, lock);
+        leads = held !== undefined;
+        if (!held) {
+          options.log.warn({}, 'another controller took over; this one stops');
+          return stopped.stop();
+        }
+        lock = held;
+        if ((await findController(home))?.record.identity.pid !== process.pid) {
+          await writeRecord(home, socketPath, startedAt);
+        }
+        await serving.restore();
+      },
+    });
     const unsubscribe = options.status && controller.subscribe(options.status);
     options.log.info({version, home}, 'controller is running');
     options.listening?.();
@@ -67,11 +90,12 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     unsubscribe?.();
     options.log.info({}, 'controller stops; workers live on');
   } finally {
+    await leave?.();
     // First of all, so that those who are cut off look for another one to take over, and don't take us for it.
-    await removeControllerRecord(home).catch(() => undefined);
+    if (leads) await removeControllerRecord(home).catch(() => undefined);
     server?.close();
     await controller.close();
-    rmSync(socketPath, {force: true});
+    if (leads) rmSync(socketPath, {force: true});
     await lock.release();
   }
 }
@@ -102,6 +126,18 @@ export function alreadyRuns(home: string, pid: number): ConflictError {
   return new ConflictError(`cannot run a controller for ${home}: pid ${pid} is one`, {
     hint: '`tekton-ai apply` hands changes to it; `tekton-ai down` stops it',
   });
+}
+
+/** Lock and folders made anew where somebody removed them; undefined: another controller leads meanwhile. */
+async function stillLeads(home: string, lock: HeldLock): Promise<HeldLock | undefined> {
+  try {
+    lock.assertHeld();
+    return lock;
+  } catch {
+    await ensureStateHome(home);
+    await lock.release(); // of a file that nobody can find any more
+    return tryHold(home, 'leader');
+  }
 }
 
 async function writeRecord(home: string, socketPath: string, startedAt: string): Promise<void> {

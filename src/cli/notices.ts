@@ -1,15 +1,16 @@
 /** Remarks that go with what is shown; they are for people, so they go to standard error. */
+import type {FleetRecord} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Observation} from './observe.js';
 import {writeLine} from './output.js';
-import {qualifiedName} from './view.js';
+import {qualifiedName, whyNotAsDeclared} from './view.js';
 
 export async function writeNotices({stderr}: CommandContext, observation: Observation): Promise<void> {
   for (const line of noticeLines(observation)) await writeLine(stderr, line);
 }
 
 /** That nothing converges by itself now, and which fleets' sources can't be applied. */
-export function noticeLines({controller, fleets, statuses}: Observation): readonly string[] {
+export function noticeLines({controller, fleets, statuses, specialists}: Observation): readonly string[] {
   const lines: string[] = [];
   if (controller?.hung) {
     const help = `end it with kill -9 ${controller.pid}, then: tekton-ai up (the specialists live on)`;
@@ -18,10 +19,35 @@ export function noticeLines({controller, fleets, statuses}: Observation): readon
   if (controller === undefined && fleets.some(fleet => !fleet.stopped)) {
     lines.push('no controller is running: nothing is kept as declared; start one with: tekton-ai up');
   }
+  for (const fleet of fleets) lines.push(...heldLines(fleet));
+  for (const view of specialists) {
+    const why = whyNotAsDeclared(view);
+    if (why) lines.push(`${qualifiedName(view)} serves on as it was declared before: ${why.reason}: ${why.message}`);
+  }
+  const ownerless = specialists.filter(view => view.fleet !== undefined && view.spec === undefined);
+  if (ownerless.length > 0) {
+    const names = ownerless.map(qualifiedName).join(', ');
+    lines.push(`nothing declares ${names} any more: to keep them, apply their file again`);
+  }
   for (const status of statuses) {
     if (status.sourceError === undefined) continue;
     const {reason, message} = status.sourceError;
     lines.push(`fleet ${qualifiedName(status)}: ${reason}: ${message}`);
   }
   return lines;
+}
+
+/** That a file's word doesn't count for some, for it stands nowhere in the file. */
+export function heldLines({
+  specialists,
+  rollouts = {},
+}: Pick<FleetRecord, 'specialists' | 'rollouts'>): readonly string[] {
+  return specialists.flatMap(desired => {
+    const held = rollouts[desired.aiId]?.held;
+    if (held === undefined) return [];
+    const name = qualifiedName(desired);
+    return [
+      `${name} is held by \`rollout ${held.by}\`: what its source says counts again after: tekton-ai rollout resume ${name}`,
+    ];
+  });
 }

@@ -25,10 +25,21 @@ export interface FleetlessOptions {
 /** Always looked at here and now: no controller vouches for them. */
 export async function fleetlessViews(options: FleetlessOptions): Promise<readonly SpecialistView[]> {
   const {context, scope, known} = options;
-  const {entries} = parseRegistry(readText(statePaths(context.home).registry) ?? '{}');
-  const others = [...entries].filter(([aiId]) => !known.has(aiId) && (scope.aiIds?.has(aiId) ?? true));
-  const views = await Promise.all(others.map(([aiId, {entry}]) => lookAt(aiId, entry, options)));
+  const others = [...(await entriesOf(context.home))].filter(
+    ([aiId]) => !known.has(aiId) && (scope.aiIds?.has(aiId) ?? true),
+  );
+  const views = await Promise.all(others.map(([aiId, entry]) => lookAt(aiId, entry, options)));
   return views.filter(view => (scope.namespace ?? view.namespace) === view.namespace);
+}
+
+/** As the file has it; where that is gone or damaged, with what runs all the same. */
+async function entriesOf(home: string): Promise<ReadonlyMap<string, RegistryEntry>> {
+  const text = readText(statePaths(home).registry);
+  const {entries, damage} = parseRegistry(text ?? '{}');
+  const whole = new Map([...entries].map(([aiId, {entry}]) => [aiId, entry]));
+  if (text !== undefined && damage === undefined) return whole;
+  const {rebuildEntries} = await import('../registry/rebuild.js');
+  return new Map([...whole, ...(await rebuildEntries(home))]);
 }
 
 async function lookAt(aiId: string, entry: RegistryEntry, options: FleetlessOptions): Promise<SpecialistView> {

@@ -1,4 +1,5 @@
 /** The flags of every verb, after parsing: what `program.ts` hands to the commands. */
+import type {ConditionType} from '../api/conditions.js';
 
 export interface GlobalOptions {
   /** `-n`; absent: every namespace, or the one that the file says. */
@@ -41,6 +42,8 @@ export interface DiffOptions extends FileOptions {
   /** `diff` ends with kubectl's exit codes, `plan` with 0 or, where asked for, 2. */
   readonly verb: 'diff' | 'plan';
   readonly detailedExitcode: boolean;
+  /** Where the plan is to be saved. */
+  readonly out?: string;
 }
 
 export type OutputFormat = 'table' | 'wide' | 'json' | 'yaml' | 'name';
@@ -52,8 +55,36 @@ export interface GetOptions extends GlobalOptions {
   readonly role?: string;
 }
 
+/** What `wait` waits for. */
+export type WaitFor =
+  | {readonly type: 'condition'; readonly condition: ConditionType; readonly status: 'True' | 'False' | 'Unknown'}
+  /** Neither declared nor running any more. */
+  | {readonly type: 'delete'};
+
+export interface WaitOptions extends GlobalOptions {
+  readonly for: WaitFor;
+  readonly timeoutMs: number;
+}
+
+export interface RolloutChangeOptions extends GlobalOptions {
+  readonly action: 'restart' | 'pause' | 'resume' | 'undo';
+  /** Generation to go back to. */
+  readonly toRevision?: number;
+  readonly wait: boolean;
+  readonly timeoutMs: number;
+}
+
+export interface RolloutStatusOptions extends GlobalOptions {
+  readonly timeoutMs: number;
+}
+
+export interface RolloutHistoryOptions extends GlobalOptions {
+  readonly output: 'table' | 'json';
+}
+
 export type StatusOptions = GlobalOptions;
 export type DescribeOptions = GlobalOptions;
+export type WhyOptions = GlobalOptions;
 
 export interface LogsOptions extends GlobalOptions {
   readonly follow: boolean;

@@ -2,6 +2,7 @@
 import type {LoadedFleet} from '../api/types.js';
 import {recordId} from '../reconciler/desired.js';
 import {claimsOf, planFleet} from '../reconciler/plan.js';
+import {laidOver} from '../reconciler/rollouts.js';
 import type {Observed, Plan} from '../reconciler/types.js';
 import {readFleetRecords} from '../registry/fleet-records.js';
 import {readLaunchRecords} from '../registry/launch-records.js';
@@ -17,14 +18,14 @@ export async function planLoaded(
   const records = readFleetRecords(home);
   const observed = await Promise.all(readLaunchRecords(home).records.map(observe));
   return loaded.map(fleet => {
-    const recorded = records.find(r => recordId(r) === recordId(fleet))?.specialists ?? [];
+    const record = records.find(r => recordId(r) === recordId(fleet));
     const plan = planFleet({
       namespace: fleet.namespace,
       fleet: fleet.name,
-      desired: fleet.specialists,
+      desired: laidOver(fleet.specialists, record?.rollouts),
       enabled: fleet.enabled,
       observed,
-      recorded: recorded.map(d => d.aiId),
+      recorded: record?.specialists.map(d => d.aiId) ?? [],
       // Of two fleets that declare the same, the first in the order of names keeps it, as in the controller.
       claims: claimsOf(records.filter(record => !record.stopped && recordId(record) < recordId(fleet))),
       prune,

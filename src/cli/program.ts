@@ -45,6 +45,7 @@ export function parseCommandLine(argv: readonly string[], output: ParseOutput): 
     chosen = {args, options, load: loadBound};
   });
   try {
+    refuseUnknownHelp(program, argv);
     if (argv.length === 0) program.outputHelp();
     else program.parse(argv, {from: 'user'});
   } catch (error) {
@@ -54,6 +55,13 @@ export function parseCommandLine(argv: readonly string[], output: ParseOutput): 
   if (chosen === undefined) return exitCodes.ok;
   const {home, color} = program.opts<{home?: string; color: boolean}>();
   return {home, color, ...chosen};
+}
+
+/** commander answers `help nothing` with the help of everything, and success. */
+function refuseUnknownHelp(program: Commander, argv: readonly string[]): void {
+  const [word, name] = argv.filter(argument => !argument.startsWith('-'));
+  if (word !== 'help' || name === undefined || program.commands.some(verb => verb.name() === name)) return;
+  program.error(`error: unknown command '${name}'`, {code: 'commander.unknownCommand'});
 }
 
 function build(output: ParseOutput, choose: Choose): Commander {

@@ -8,12 +8,13 @@ import type {Convergence, Goal} from './converge.js';
 import {writeLine} from './output.js';
 import {qualifiedName} from './view.js';
 
-/** One line per specialist and turn, as it comes; plain on a terminal and elsewhere. */
-export function progressLines(context: CommandContext): (status: FleetStatus) => void {
+/** One line per specialist (of `meant`, by ai id; absent: all) and turn, as it comes; plain on a terminal and elsewhere. */
+export function progressLines(context: CommandContext, meant?: ReadonlySet<string>): (status: FleetStatus) => void {
   const said = new Map<string, string>();
   return status => {
     const {namespace} = status;
     for (const {aiId, name, status: own} of status.specialists) {
+      if (meant?.has(aiId) === false) continue;
       const model = own.model ? ` ${own.model.provider}:${own.model.model}` : '';
       const line = isTrue(own.conditions, 'Ready') ? `Ready on port ${own.port ?? '?'}${model}` : own.phase;
       if (said.get(aiId) === line) continue;

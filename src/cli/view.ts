@@ -40,6 +40,24 @@ export function whyNotReady({
   return telling ?? {reason: 'NotChecked', message: 'nothing is known about it'};
 }
 
+/**
+ * Why one that is Ready serves something else than is declared: what is declared last could not be taken over. undefined:
+ * it isn't Ready, or runs as declared, or is on its way there.
+ */
+export function whyNotAsDeclared({
+  status,
+  generation,
+}: Pick<SpecialistView, 'status' | 'generation'>): {readonly reason: string; readonly message: string} | undefined {
+  if (status.observedGeneration >= generation || condition(status.conditions, 'Ready')?.status !== 'True') {
+    return undefined;
+  }
+  const progressing = condition(status.conditions, 'Progressing');
+  return [condition(status.conditions, 'Stalled'), progressing].find(
+    found =>
+      found !== undefined && (found.status === 'True') === (found.type === 'Stalled') && found.reason !== 'Converged',
+  );
+}
+
 /** As people name it: without the namespace where that is `default`. */
 export function qualifiedName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
   return namespace === 'default' ? name : `${namespace}/${name}`;

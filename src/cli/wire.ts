@@ -1,37 +1,25 @@
 /** The one place where the reconciler gets the real clock, files, processes, providers and registry. */
 import {randomUUID} from 'node:crypto';
+import {existsSync} from 'node:fs';
 import {dirname, join} from 'node:path';
-import {describeError, SourceUnavailableError} from '../api/errors.js';
-import {defaultPorts} from '../api/types.js';
-import type {FleetRecord, NamedProvider, PortRange, ResolvedProvider, SecretRef} from '../api/types.js';
+import {SourceUnavailableError, TektonError} from '../api/errors.js';
+import type {FleetRecord, NamedProvider, ResolvedProvider, SecretRef} from '../api/types.js';
 import {defaultModels, genericExpertise} from '../api/defaults.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
 import {createAutoChooser} from '../providers/auto.js';
 import {createProvider} from '../providers/create.js';
-import type {
-  Clock,
-  Logger,
-  Models,
-  PortAnswer,
-  PortRequest,
-  Ports,
-  Registry,
-  Sources,
-  Store,
-} from '../reconciler/ports.js';
+import type {Clock, Logger, Models, Ports, Sources, Store} from '../reconciler/ports.js';
 import {appendEvents} from '../registry/events.js';
 import {readFleetRecords, updateFleet} from '../registry/fleet-records.js';
 import {statePaths} from '../registry/paths.js';
-import {entryFleet, entryIdentity} from '../registry/entry-facts.js';
-import {ping} from '../registry/ping.js';
-import {isSame} from '../registry/processes.js';
-import {RegistryClient} from '../registry/registry-client.js';
 import {readFleetStatus, writeFleetStatus} from '../registry/status-files.js';
+import {watchFolder} from '../registry/watch-folder.js';
 import {ProcessRuntime} from '../runtime/process/runtime.js';
 import {loadFleets} from '../spec/load.js';
 import {resolveSecret} from '../spec/secrets.js';
 import {watchSources} from '../spec/watch.js';
 import {programFolder} from './package.js';
+import {registryOf} from './registry-port.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -64,61 +52,6 @@ const realClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
-
-function registryOf(home: string, log: Logger): Registry {
-  const onWarning = (warning: string): void => log.warn({}, warning);
-  const clients = new Map<string, RegistryClient>();
-  const clientFor = (ports: PortRange): RegistryClient => {
-    const key = `${ports.from}-${ports.to}`;
-    const client = clients.get(key) ?? new RegistryClient({home, ports, onWarning});
-    clients.set(key, client);
-    return client;
-  };
-  const all = clientFor(defaultPorts);
-  return {
-    allocate: requests => allocate(clientFor, requests),
-    strangerAt: aiId => strangerAt(all, aiId),
-    sync: async (fleets, facts) => void (await all.sync(fleets, facts)),
-    watch: async changed => {
-      const watch = await watchSources([statePaths(home).registry], changed);
-      return () => watch.close();
-    },
-  };
-}
-
-/** Entries of the dead count for nothing: the predecessor left many. */
-async function strangerAt(client: RegistryClient, aiId: string): Promise<string | undefined> {
-  const found = await client.get(aiId);
-  if (!found || entryFleet(found) !== undefined) return undefined;
-  const identity = entryIdentity(found);
-  if (found.uid !== undefined && identity) {
-    return (await isSame(identity)) ? `a worker that was started by hand (pid ${identity.pid})` : undefined;
-  }
-  const {host, port} = found;
-  const silent = await ping({aiId, host, port}, {timeoutMs: 1000});
-  return silent === undefined ? `another program, which answers on port ${port}` : undefined;
-}
-
-async function allocate(
-  clientFor: (ports: PortRange) => RegistryClient,
-  requests: readonly PortRequest[],
-): Promise<readonly PortAnswer[]> {
-  const [first] = requests;
-  if (!first) return [];
-  // Fleets may have ranges of their own: one pass where all have the same, as nearly always.
-  const same = requests.every(({range}) => range.from === first.range.from && range.to === first.range.to);
-  if (!same) return (await Promise.all(requests.map(request => allocate(clientFor, [request])))).flat();
-  try {
-    const results = await clientFor(first.range).allocatePorts(requests);
-    return results.map(result => {
-      if (result.ok) return {ok: true, port: result.port};
-      return {ok: false, reason: result.error.code, message: describeError(result.error)};
-    });
-  } catch (error) {
-    const message = describeError(error);
-    return requests.map(() => ({ok: false, reason: 'RegistryUnavailable', message}));
-  }
-}
 
 function modelsOf(environment: Environment): Models {
   const resolve = async (provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider> => {
@@ -164,7 +97,14 @@ function whatToSet(ref: SecretRef, envFile: string | undefined): string {
 function storeOf(home: string): Store {
   const key = ({namespace, fleet}: {namespace: string; fleet: string}) => ({namespace, name: fleet});
   return {
-    readFleets: async () => readFleetRecords(home),
+    readFleets: async () => {
+      // No folder is no fleets only where nothing was ever applied: else it was taken away, and tells nothing.
+      if (!existsSync(statePaths(home).fleets)) {
+        throw new TektonError(`cannot read ${statePaths(home).fleets}: it is gone`);
+      }
+      return readFleetRecords(home);
+    },
+    watchFleets: changed => watchFolder(statePaths(home).fleets, changed),
     updateFleet: (fleet, change) => updateFleet(home, key(fleet), change),
     readStatus: async fleet => readFleetStatus(home, key(fleet)),
     writeStatus: status => writeFleetStatus(home, status),

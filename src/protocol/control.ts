@@ -37,6 +37,28 @@ export interface LaunchMessage {
   /** Path to bind the control socket at; already checked for length. */
   readonly controlPath: string;
   readonly config: WorkerConfig;
+  /** The listening socket comes from the predecessor over the IPC channel: nothing is bound but the control socket. */
+  readonly inherits?: true;
+}
+
+/**
+ * Between a worker and the successor that it forked, over their IPC channel: the successor is up and says so, and gets
+ * the listening server with the answer.
+ */
+export type HandoverMessage = {readonly type: 'ready'} | {readonly type: 'listener'};
+
+/** What a successor is started with; it has nothing of the worker that forks it. */
+export interface SuccessorOrder {
+  readonly program: string;
+  readonly execPath: string;
+  readonly cwd: string;
+  /** Its whole environment; may hold secrets, as `launch` does. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly launch: LaunchMessage;
+  /** Its output is appended there. */
+  readonly logPath: string;
+  /** How long until it must be ready to listen, ms. */
+  readonly startupMs: number;
 }
 
 /**
@@ -58,6 +80,12 @@ export type ControlRequest =
   | {readonly id: number; readonly type: 'drain'; readonly graceMs: number}
   /** Drains as above, then exits 0. */
   | {readonly id: number; readonly type: 'shutdown'; readonly graceMs: number}
+  /**
+   * Forks a successor and hands it the listening socket. The reply comes when the successor listens and this worker has
+   * closed its own copy; from then on it is retired. After a refusal it serves on as if nothing had been. A requester
+   * that leaves before the socket has changed hands calls it off.
+   */
+  | ({readonly id: number; readonly type: 'replace'} & SuccessorOrder)
   /** From now on this connection also gets `ControlNotice` lines. */
   | {readonly id: number; readonly type: 'subscribe'};
 
@@ -77,12 +105,25 @@ export interface Hello {
   readonly declared: Readonly<Record<string, Json>>;
   readonly choice: ModelChoice;
   readonly draining: boolean;
+  /**
+   * Whether a successor listens in its place: it serves the connections that it has, takes no others, and ends by
+   * itself. Absent: a worker of an older version, which can't be replaced.
+   */
+  readonly retired?: boolean;
+  /** A handover is under way: which of the two will listen is known in a moment. */
+  readonly replacing?: boolean;
   readonly usage: Usage;
 }
 
 export type ControlReply =
-  | {readonly id: number; readonly ok: true; readonly hello?: Hello}
-  | {readonly id: number; readonly ok: false; readonly error: string};
+  | {readonly id: number; readonly ok: true; readonly hello?: Hello; readonly successor?: {readonly pid: number}}
+  | {readonly id: number; readonly ok: false; readonly error: string; readonly exit?: ProcessExit};
+
+/** How a process ended. */
+export interface ProcessExit {
+  readonly code: number | null;
+  readonly signal: string | null;
+}
 
 export type ControlNotice =
   /** A chat failed at the provider, or works again: the owner should check the model now. */

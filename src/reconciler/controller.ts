@@ -5,12 +5,14 @@
  */
 import {describeError} from '../api/errors.js';
 import type {FleetStatus} from '../api/types.js';
+import type {Worker} from '../runtime/runtime.js';
 import {EventLog} from './events.js';
 import {Fleets, fleetId} from './fleets.js';
 import type {Fleet} from './fleets.js';
 import {Keeper} from './keeper.js';
 import {Launcher} from './launcher.js';
 import {ModelMonitor} from './models.js';
+import {Ownerless} from './ownerless.js';
 import {startOrder} from './order.js';
 import type {FleetKey, Ports} from './ports.js';
 import {KeyedQueue} from './queue.js';
@@ -36,6 +38,8 @@ export interface ControllerOptions {
 /** Everything is looked at again this often though nothing called for it, ms; plus up to a quarter of it. */
 const resyncMs = 300_000;
 const retryAfterErrorMs = 2000;
+/** Chats under way with a second instance may take this long, ms. */
+const superfluousGraceMs = 10_000;
 /** How long the first statuses wait for the first look at the models, ms. */
 const firstLookMs = 1000;
 
@@ -51,9 +55,14 @@ export class Controller {
   readonly #board: StatusBoard;
   readonly #registry: RegistrySync;
   readonly #events: EventLog;
+  readonly #ownerless: Ownerless;
   #cancelResync: (() => void) | undefined;
+  #cancelReadAgain: (() => void) | undefined;
   #catchingUp: Promise<void> = Promise.resolve();
   #unwatchRegistry: (() => Promise<void>) | undefined;
+  #unwatchFleets: (() => void) | undefined;
+  /** Of second instances, which are on their way out. */
+  readonly #leaving = new Set<Promise<unknown>>();
   /** Workers of fleets that we don't act for. */
   readonly #elsewhere = new Map<string, Observed>();
   #closed = false;
@@ -87,7 +96,7 @@ export class Controller {
     }));
     const registry = (this.#registry = new RegistrySync(
       ports,
-      () => [...fleets.all.keys()],
+      () => [...fleets.all.keys(), ...this.#ownerless.givenUp],
       () => specialists.all.flatMap(s => (s.worker && s.desired ? [registryFact(s.worker, s.desired)] : [])),
     ));
     const board = (this.#board = new StatusBoard({
@@ -100,6 +109,14 @@ export class Controller {
         for (const other of specialists.dependentsOf(specialist)) queue.add(other.id);
       },
     }));
+    this.#ownerless = new Ownerless({
+      ports,
+      vanished: () => this.#withoutRecord(),
+      read: () => this.#load(),
+      prune: key => this.#giveUp(key),
+      hold: (key, workers) =>
+        events.add({type: 'Warning', reason: 'MassPruneHeld', message: heldText(key, workers), key}),
+    });
     const touch = (key: FleetKey): void => board.touch(key);
     const registryChanged = (): void => registry.request();
     const keeper = (this.#keeper = new Keeper({
@@ -129,7 +146,7 @@ export class Controller {
   /** Takes every living worker in hand, then converges in the background. @throws {TektonError} if state can't be read. */
   async start(): Promise<void> {
     await this.#takeInHand();
-    await this.#fleets.load();
+    await this.#load();
     await this.#fleets.reloadAll();
     await this.#withinMs(firstLookMs, this.#models.looked());
     this.#board.open();
@@ -138,11 +155,17 @@ export class Controller {
     this.#resyncLater();
     // What a hand changes in the registry, or takes away with it, is put right at once.
     this.#unwatchRegistry = await this.#ports.registry.watch(() => this.#registry.request());
+    this.#unwatchFleets = this.#ports.store.watchFleets(() => {
+      this.#catchingUp = this.#catchingUp.then(() => this.#tryRead(() => this.#lookForRecords()));
+    });
   }
 
   /** Reads the fleet records again: an apply has written one. */
   async loadRecords(): Promise<void> {
-    await this.#fleets.load();
+    await this.#load().catch((error: unknown) => {
+      this.#readAgain();
+      throw error;
+    });
     // Somebody looks at the fleet just now: what a hand has changed in the registry is put right with it.
     this.#registry.request();
   }
@@ -156,10 +179,14 @@ export class Controller {
   async close(): Promise<void> {
     this.#closed = true;
     this.#cancelResync?.();
+    this.#cancelReadAgain?.();
+    this.#ownerless.close();
+    this.#unwatchFleets?.();
     await this.#catchingUp;
     await this.#unwatchRegistry?.();
     await this.#fleets.close();
     await this.#queue.close();
+    await Promise.all(this.#leaving);
     this.#models.close();
     this.#keeper.release(this.#specialists.all);
     await this.#registry.settle();
@@ -168,7 +195,7 @@ export class Controller {
   }
 
   async #takeInHand(): Promise<void> {
-    const {workers, remains} = await this.#ports.runtime.discover();
+    const {workers, remains, retiring, superfluous = [], ended = []} = await this.#ports.runtime.discover();
     for (const worker of workers) {
       const {namespace, fleet, generation} = worker.hello;
       const specialist = this.#minds({namespace, fleet}) && this.#specialists.of({namespace, fleet}, worker.aiId);
@@ -183,7 +210,61 @@ export class Controller {
       const {pid} = worker.instance.identity;
       this.#events.of(specialist, 'Normal', 'Adopted', `took over pid ${pid} on port ${worker.port}`);
     }
+    for (const worker of retiring) {
+      const {namespace, fleet} = worker.hello;
+      if (this.#minds({namespace, fleet})) {
+        this.#keeper.retire(this.#specialists.of({namespace, fleet}, worker.aiId), worker);
+      } else worker.release();
+    }
+    for (const worker of superfluous) this.#sendAway(worker);
+    if (ended.length > 0) this.#ports.log.info({pids: ended}, 'ended what workers that are gone had left running');
     for (const one of remains) if (this.#minds(one)) this.#specialists.of(one, one.aiId).remember(one);
+  }
+
+  /** A second instance of a name, or one that nothing reaches: never adopted, and never left alone. */
+  #sendAway(worker: Worker): void {
+    const {aiId, instance, hello, port} = worker;
+    const key = {namespace: hello.namespace, fleet: hello.fleet};
+    if (!this.#minds(key)) return worker.release();
+    const where = port > 0 ? ` on port ${port}` : '';
+    const message = `stopped pid ${instance.identity.pid}${where}: a second instance of ${aiId}`;
+    const gone = worker
+      .stop(superfluousGraceMs)
+      .then(() => this.#events.of({key, aiId}, 'Warning', 'DuplicateStopped', message))
+      .catch((error: unknown) => this.#ports.log.warn({aiId, error: describeError(error)}, 'cannot stop a duplicate'))
+      .finally(() => this.#leaving.delete(gone));
+    this.#leaving.add(gone);
+  }
+
+  /** Reads the records, and notices whose are gone. @throws {TektonError} they can't be read */
+  async #load(): Promise<void> {
+    await this.#fleets.load();
+    // A one-shot apply minds its own fleet, whose record was just written.
+    if (this.#options.follow && !this.#closed) this.#ownerless.look();
+  }
+
+  async #lookForRecords(): Promise<void> {
+    await this.#fleets.loadIfOthers();
+    if (!this.#closed) this.#ownerless.look();
+  }
+
+  #withoutRecord(): readonly {readonly key: FleetKey; readonly workers: number}[] {
+    const known = new Map([...this.#fleets.all.values()].map(({key}) => [fleetId(key), key]));
+    for (const {key, worker} of this.#specialists.all) if (worker) known.set(fleetId(key), key);
+    return [...known.values()]
+      .filter(key => !this.#fleets.hasRecord(key))
+      .map(key => ({key, workers: this.#specialists.inFleet(key).filter(({worker}) => worker).length}));
+  }
+
+  #giveUp(key: FleetKey): void {
+    this.#fleets.drop(key).catch((error: unknown) => {
+      this.#ports.log.warn({fleet: fleetId(key), error: describeError(error)}, 'cannot let go of a fleet');
+    });
+    for (const specialist of this.#specialists.inFleet(key)) {
+      specialist.desired = undefined;
+      this.#models.drop(specialist.id);
+      this.#queue.add(specialist.id);
+    }
   }
 
   #runsElsewhere(specialist: Specialist): Observed | undefined {
@@ -227,10 +308,12 @@ export class Controller {
   async #pass(id: string): Promise<number | undefined> {
     const specialist = this.#specialists.get(id);
     const fleet = specialist && this.#fleets.all.get(fleetId(specialist.key));
-    // Without a record we do not know what was declared: nothing is concluded from that, nothing stopped.
-    if (!fleet || this.#closed) return undefined;
+    if (!specialist || this.#closed) return undefined;
     try {
-      return await this.#steps.step(specialist, fleet);
+      if (fleet) return await this.#steps.step(specialist, fleet);
+      // Without a record we do not know what was declared, until it has been missed for long enough.
+      if (!this.#ownerless.isGivenUp(specialist.key)) return undefined;
+      return await this.#steps.prune(specialist, `the record of its fleet ${fleetId(specialist.key)} is gone`);
     } finally {
       this.#board.touch(specialist.key);
     }
@@ -265,13 +348,29 @@ export class Controller {
   }
 
   /** What nobody told us of: a record whose writer died before it said so, a change of a source without an event. */
-  async #catchUp(): Promise<void> {
-    try {
-      await this.#fleets.load();
+  #catchUp(): Promise<void> {
+    return this.#tryRead(async () => {
+      await this.#load();
       await this.#fleets.reloadAll();
+    });
+  }
+
+  async #tryRead(read: () => Promise<void>): Promise<void> {
+    try {
+      await read();
     } catch (error) {
       this.#ports.log.warn({error: describeError(error)}, 'cannot read the fleets');
+      this.#readAgain();
     }
+  }
+
+  /** Nobody tells us when the records can be read again. */
+  #readAgain(): void {
+    if (this.#closed) return;
+    this.#cancelReadAgain ??= this.#ports.clock.after(retryAfterErrorMs, () => {
+      this.#cancelReadAgain = undefined;
+      this.#catchingUp = this.#catchingUp.then(() => this.#tryRead(() => this.#load()));
+    });
   }
 
   async #withinMs(ms: number, work: Promise<void>): Promise<void> {
@@ -280,4 +379,12 @@ export class Controller {
     await Promise.race([work, late]);
     cancel();
   }
+}
+
+function heldText({namespace, fleet}: FleetKey, workers: number): string {
+  const scope = namespace === 'default' ? `--fleet ${fleet}` : `-n ${namespace} --fleet ${fleet}`;
+  return (
+    `the record of fleet ${namespace}/${fleet} is gone, and ${workers} specialists of it run; nothing was changed. ` +
+    `Apply its file again, or stop them: tekton-ai down ${scope}`
+  );
 }

@@ -1,8 +1,10 @@
 /** What an apply makes of the fleet record: generations, ownership, the mass-prune guard. Pure. */
 import {ConflictError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
-import type {Desired, FleetRecord, LoadedFleet, Source} from '../api/types.js';
+import type {FleetRecord, LoadedFleet, Source} from '../api/types.js';
+import {withGenerations} from './generations.js';
 import {isMassPrune} from './plan.js';
+import {laidOver, stillDeclared} from './rollouts.js';
 
 export interface ApplyOptions {
   /** A person or `--yes` agreed to prune more than half. */
@@ -38,7 +40,9 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
       before.length,
     );
   }
-  const specialists = [...loaded.specialists, ...(options.prune ? [] : removed)].map(d => withGeneration(d, previous));
+  const declaredNow = [...loaded.specialists, ...(options.prune ? [] : removed)];
+  const rollouts = stillDeclared(previous?.rollouts, declaredNow);
+  const specialists = withGenerations(laidOver(declaredNow, rollouts), previous);
   const generations = {...previous?.generations};
   for (const d of specialists) generations[d.aiId] = d.generation;
   return {
@@ -49,6 +53,7 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
     appliedAt: options.appliedAt,
     version: options.version,
     stopped: false,
+    ...(Object.keys(rollouts).length > 0 && {rollouts}),
   };
 }
 
@@ -75,11 +80,4 @@ export function describeSource(source: Source): string {
 function sameSource(a: Source, b: Source): boolean {
   if (a.type === 'stdin' || b.type === 'stdin') return a.type === b.type;
   return a.paths.length === b.paths.length && [...a.paths].sort().every((path, i) => path === [...b.paths].sort()[i]);
-}
-
-function withGeneration(desired: Desired, previous: FleetRecord | undefined): Desired {
-  const old = previous?.specialists.find(d => d.aiId === desired.aiId);
-  const last = previous?.generations[desired.aiId] ?? 0;
-  const same = old?.specHash === desired.specHash && old.spec.enabled === desired.spec.enabled;
-  return {...desired, generation: same ? old.generation : last + 1};
 }

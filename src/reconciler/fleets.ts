@@ -35,7 +35,7 @@ export class Fleets {
   readonly all = new Map<string, Fleet>();
   /** Every fleet of the state folder, those included that we don't act for: their claims count. */
   #records: readonly FleetRecord[] = [];
-  #loading: Promise<void> = Promise.resolve();
+  #turn: Promise<void> = Promise.resolve();
   readonly #options: FleetsOptions;
   readonly #reloading = new Map<string, Promise<void>>();
   readonly #cancels = new Set<() => void>();
@@ -45,11 +45,16 @@ export class Fleets {
     this.#options = options;
   }
 
-  /** One reading at a time. @throws {TektonError} when a record can't be read; then nothing was changed here. */
+  /** @throws {TektonError} when a record can't be read; then nothing was changed here. */
   load(): Promise<void> {
-    const before = this.#loading.catch(() => undefined); // whoever asked for that one was told
-    this.#loading = before.then(() => this.#loadOnce());
-    return this.#loading;
+    return this.#inTurn(() => this.#loadOnce());
+  }
+
+  /** Records are read and written one after the other: what was read earlier never stands over what was written later. */
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const before = this.#turn.catch(() => undefined); // whoever asked for that one was told
+    this.#turn = before.then(work);
+    return this.#turn;
   }
 
   async #loadOnce(): Promise<void> {
@@ -61,6 +66,25 @@ export class Fleets {
     // The known ones first, while what was read is still what stands there: a new one's watch takes a while.
     const isKnown = (record: FleetRecord): boolean => this.all.has(recordId(record));
     for (const record of [...meant.filter(isKnown), ...meant.filter(r => !isKnown(r))]) await this.#adopt(record);
+  }
+
+  /** Whether the fleet had a record when they were last read. */
+  hasRecord(key: FleetKey): boolean {
+    return this.#records.some(record => recordId(record) === fleetId(key));
+  }
+
+  /** Forgets a fleet whose record is gone for good. */
+  async drop(key: FleetKey): Promise<void> {
+    const fleet = this.all.get(fleetId(key));
+    this.all.delete(fleetId(key));
+    await fleet?.watch?.close();
+  }
+
+  /** Reads the records where another one stands there than was last read, or one does no longer. @throws as `load` */
+  async loadIfOthers(): Promise<void> {
+    const names = (records: readonly FleetRecord[]): string => records.map(recordId).sort().join();
+    const before = names(this.#records);
+    if (names(await this.#options.ports.store.readFleets()) !== before) await this.load();
   }
 
   /** What other fleets have: of two that declare the same, the first in the order of names keeps it. */
@@ -102,26 +126,32 @@ export class Fleets {
       known.record = record;
       known.watch?.update(record);
       this.#options.changed(known);
-      return;
+      // Watching may have failed before, or its source was standard input.
+      return this.#follow(known);
     }
     const statusBefore = await this.#options.ports.store.readStatus(key);
     const fleet: Fleet = {key, record, statusBefore, sourceError: undefined, watch: undefined};
     this.all.set(fleetId(key), fleet);
-    if (this.#options.follow && record.source.type === 'files') {
-      fleet.watch = await this.#options.ports.sources.watch(record, () => {
-        if (!fleet.record.stopped) void this.reload(fleetId(key));
-      });
-    }
+    await this.#follow(fleet);
     this.#options.changed(fleet);
+  }
+
+  /** Watches its files, unless that is done already. */
+  async #follow(fleet: Fleet): Promise<void> {
+    if (fleet.watch || !this.#options.follow || fleet.record.source.type !== 'files') return;
+    fleet.watch = await this.#options.ports.sources.watch(fleet.record, () => {
+      if (!fleet.record.stopped) void this.reload(fleetId(fleet.key));
+    });
   }
 
   async #reloadOnce(id: string): Promise<void> {
     const fleet = this.all.get(id);
     if (!fleet || this.#closed || fleet.record.stopped || fleet.record.source.type !== 'files') return;
+    const {appliedAt} = fleet.record;
     try {
       const loaded = await this.#readTwiceIfShorter(fleet);
       if (!loaded || this.#closed) return;
-      await this.#apply(fleet, loaded);
+      await this.#inTurn(() => this.#apply(fleet, loaded, appliedAt));
       if (fleet.sourceError) this.#options.event(fleet, 'Normal', 'SourceRecovered', 'the source is valid again');
       this.#setError(fleet, undefined);
     } catch (error) {
@@ -129,11 +159,16 @@ export class Fleets {
     }
   }
 
-  async #apply(fleet: Fleet, loaded: LoadedFleet): Promise<void> {
+  /** @param since when the record was applied that stood there before the source was read */
+  async #apply(fleet: Fleet, loaded: LoadedFleet, since: string): Promise<void> {
     const {ports, version} = this.#options;
     let changed = false;
+    let isOutdated = false;
     const record = await ports.store.updateFleet(fleet.key, previous => {
       if (!previous || previous.stopped) return previous;
+      // Somebody applied meanwhile, from a newer reading perhaps: ours must not undo that.
+      isOutdated = previous.appliedAt !== since;
+      if (isOutdated) return previous;
       const appliedAt = isoNow(ports);
       const next = nextRecord(previous, loaded, {confirmed: false, takeOver: false, prune: true, appliedAt, version});
       changed = !sameContent(previous, next);
@@ -143,6 +178,10 @@ export class Fleets {
     fleet.record = record;
     this.#records = this.#records.map(known => (recordId(known) === recordId(record) ? record : known));
     fleet.watch?.update(record);
+    if (isOutdated) {
+      this.#options.changed(fleet);
+      void this.reload(fleetId(fleet.key));
+    }
     if (!changed) return;
     this.#options.event(fleet, 'Normal', 'SourceApplied', 'took over a changed source');
     this.#options.changed(fleet);

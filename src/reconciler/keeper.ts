@@ -1,4 +1,5 @@
 /** Living workers: taken in hand, listened to, probed; and what their end means. */
+import {specialistDefaults} from '../api/defaults.js';
 import {describeError} from '../api/errors.js';
 import type {LastExit} from '../api/types.js';
 import type {Worker} from '../runtime/runtime.js';
@@ -13,13 +14,18 @@ export interface KeeperOptions {
   readonly models: ModelMonitor;
   readonly events: EventLog;
   readonly touch: (key: FleetKey) => void;
-  /** A worker is gone: the registry is to be told. */
+  /** A worker is gone, or back: the registry is to be told. */
   readonly gone: () => void;
   readonly passAfter: (specialist: Specialist, ms: number) => void;
 }
 
+/** Beyond its grace, until a predecessor that is still there counts as hung, ms. */
+const retiredLateMs = 5000;
+
 export class Keeper {
   readonly #options: KeeperOptions;
+  /** Cancel the waiting for predecessors to end. */
+  readonly #lateOnes = new Set<() => void>();
   #closed = false;
 
   constructor(options: KeeperOptions) {
@@ -32,7 +38,7 @@ export class Keeper {
     void worker.exited.then(exit => this.#exited(specialist, worker, exit));
     worker.onNotice(notice => {
       if (notice.type === 'usage') {
-        specialist.usage = notice.usage;
+        if (specialist.worker === worker) specialist.usage = notice.usage;
         touch(specialist.key);
       } else {
         // Even where the answer is the same as before, the worker has to hear it: it thinks otherwise.
@@ -43,6 +49,28 @@ export class Keeper {
     if (!worker.silent) return this.#probeLater(specialist, worker);
     specialist.missedProbes = 1;
     void this.#probe(specialist, worker);
+  }
+
+  /**
+   * A predecessor that serves its last connections: its end is no failure, and it counts what it does. It ends by itself;
+   * one that doesn't, for it hangs, is ended.
+   */
+  retire(specialist: Specialist, worker: Worker): void {
+    const {touch, ports} = this.#options;
+    specialist.retire(worker);
+    worker.onNotice(notice => void (notice.type === 'usage' && touch(specialist.key)));
+    const late = ports.clock.after(graceMsOf(worker) + retiredLateMs, () => {
+      this.#lateOnes.delete(late);
+      worker.stop(0).catch(() => undefined); // not permitted, say: nothing more can be done from here
+    });
+    this.#lateOnes.add(late);
+    void worker.exited.then(() => {
+      late();
+      this.#lateOnes.delete(late);
+      if (this.#closed) return;
+      specialist.retired(worker);
+      touch(specialist.key);
+    });
   }
 
   /** Tells the worker what is known of its model; it says so to those who ask for its health. */
@@ -70,13 +98,17 @@ export class Keeper {
   /** Lets go of the workers: they live on. */
   release(specialists: readonly Specialist[]): void {
     this.#closed = true;
-    for (const {worker, cancelProbe} of specialists) {
+    for (const cancel of this.#lateOnes) cancel();
+    for (const {worker, retiring, cancelProbe} of specialists) {
       cancelProbe?.();
       worker?.release();
+      for (const predecessor of retiring) predecessor.release();
     }
   }
 
-  #exited(specialist: Specialist, worker: Worker, exit: LastExit): void {
+  async #exited(specialist: Specialist, worker: Worker, exit: LastExit): Promise<void> {
+    // What its end means depends on whether somebody has taken its place.
+    if (specialist.handover) await specialist.handover;
     if (this.#closed || specialist.worker !== worker) return;
     const {ports, events, touch, gone, passAfter} = this.#options;
     const uptimeMs = ports.clock.monotonic() - specialist.listeningSince;
@@ -99,11 +131,15 @@ export class Keeper {
 
   async #probe(specialist: Specialist, worker: Worker): Promise<void> {
     const {timeoutSeconds = 2, failureThreshold = 3} = specialist.desired?.spec.probes ?? {};
-    const alive = await worker.ping(timeoutSeconds * 1000);
+    const alive = specialist.handover !== undefined || (await worker.ping(timeoutSeconds * 1000));
     if (this.#closed || specialist.worker !== worker) return;
+    // Two share the port: either may have answered.
+    if (specialist.handover) return this.#probeLater(specialist, worker);
     const missedBefore = specialist.missedProbes > 0;
     specialist.missedProbes = alive ? 0 : specialist.missedProbes + 1;
     if (missedBefore !== specialist.missedProbes > 0) this.#options.touch(specialist.key);
+    // What one that was silent says of itself may be another thing than its record said.
+    if (missedBefore && alive) this.#options.gone();
     // Without a declaration nobody would bring it up again: one whose fleet has no record is only watched.
     if (specialist.missedProbes < failureThreshold || !specialist.desired) {
       this.#probeLater(specialist, worker);
@@ -119,6 +155,12 @@ export class Keeper {
       this.#probeLater(specialist, worker);
     }
   }
+}
+
+/** What it was declared with, whatever is declared now. */
+function graceMsOf({hello}: Worker): number {
+  const seconds = hello.declared['terminationGracePeriodSeconds'];
+  return 1000 * (typeof seconds === 'number' ? seconds : specialistDefaults.terminationGracePeriodSeconds);
 }
 
 function describeExit(exit: LastExit): string {

@@ -7,16 +7,26 @@ import type {WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
 import type {Why} from './status.js';
-import type {PortAnswer, PortRequest, Ports} from './ports.js';
+import type {MovedFrom, PortAnswer, PortRequest, Ports} from './ports.js';
 
 export type LaunchResult =
-  | {readonly type: 'listening'; readonly worker: Worker}
+  | {
+      readonly type: 'listening';
+      readonly worker: Worker;
+      /** Why it is not on the port that it had. */
+      readonly movedFrom?: MovedFrom;
+    }
   /** Launching would be of no use now; looked at again after `retryAfterMs`, or when the declaration changes. */
   | {readonly type: 'blocked'; readonly reason: Reason; readonly message: string; readonly retryAfterMs: number}
   | {readonly type: 'failed'; readonly message: string; readonly exit: LastExit | undefined};
 
 const portAttempts = 5;
 const retryBlockedMs = 10_000;
+/** A pinned port that is somebody's client port, a lock that was busy, a folder that somebody removed: over in a moment. */
+const retryTransientMs = 1000;
+/** How long such a port is waited for where another would do, ms, and how often it is looked at. */
+const transientMs = 3000;
+const lookEveryMs = 250;
 
 type Blocked = Extract<LaunchResult, {type: 'blocked'}>;
 
@@ -40,34 +50,75 @@ export class Launcher {
     const token = await this.#authToken(desired, record);
     if (typeof token === 'object') return token;
     const config = await this.config(desired, record, token);
+    const {aiId} = desired;
+    const {host, port: pinned} = desired.spec;
+    const sticky = lastPort !== undefined && inRange(lastPort, record) ? lastPort : undefined;
     const avoid: number[] = [];
     for (let attempt = 0; attempt < portAttempts; attempt++) {
       const uid = this.#ports.newUid();
-      const answer = await this.#allocator.allocate({
-        aiId: desired.aiId,
-        uid,
-        host: desired.spec.host,
-        range: record.ports,
-        avoid: [...avoid],
-        ...(lastPort !== undefined && inRange(lastPort, record) && {preferred: lastPort}),
-        ...(desired.spec.port !== undefined && {pinned: desired.spec.port}),
+      // Where somebody takes the lowest ports as fast as we do, another state folder perhaps, any other is better.
+      const raced = avoid.some(port => port !== sticky);
+      const preferred = raced ? this.#anyPort(record) : avoid.length === 0 ? sticky : undefined;
+      const answer = await this.#port({
+        ...{aiId, uid, host, range: record.ports, avoid: [...avoid]},
+        ...(preferred !== undefined && {preferred}),
+        ...(pinned !== undefined && {pinned}),
       });
-      if (!answer.ok) return blocked(answer.reason, answer.message);
+      if (!answer.ok) {
+        const {reason, message, transient = reason === 'RegistryUnavailable'} = answer;
+        return {...blocked(reason, message), ...(transient && {retryAfterMs: retryTransientMs})};
+      }
+      const {port, movedFrom} = answer;
       const startupMs = desired.spec.probes.startupSeconds * 1000;
-      const outcome = await this.#ports.runtime.launch({uid, port: answer.port, config, env: env.values, startupMs});
+      const outcome = await this.#ports.runtime.launch({uid, port, config, env: env.values, startupMs});
       if (outcome.type === 'listening') {
         this.taken(config);
-        return outcome;
+        return {...outcome, ...(movedFrom && {movedFrom})};
       }
       if (outcome.reason !== 'PortTaken') return {type: 'failed', message: outcome.message, exit: outcome.exit};
-      if (desired.spec.port !== undefined) return blocked('PortTaken', outcome.message);
-      avoid.push(answer.port);
+      // Asked for once more, a port that it must or should have is there again, or its holder is named.
+      if (pinned !== undefined && attempt > 0) return blocked('PortTaken', outcome.message);
+      if (pinned === undefined && (port !== sticky || attempt > 0)) avoid.push(port);
     }
     return {
       type: 'failed',
       message: `ports ${avoid.join(', ')} were taken by other programs one after the other`,
       exit: undefined,
     };
+  }
+
+  /**
+   * A port that it had, and that is only the local end of somebody's connection, is waited for: the range may lie among
+   * those that the system gives to clients.
+   */
+  async #port(request: PortRequest): Promise<PortAnswer> {
+    const {clock} = this.#ports;
+    const deadline = clock.monotonic() + transientMs;
+    for (;;) {
+      const answer = await this.#allocator.allocate(request);
+      const isTransient = answer.ok && answer.movedFrom?.transient === true && request.avoid.length === 0;
+      if (!isTransient || clock.monotonic() >= deadline) return answer;
+      await new Promise<void>(resolve => clock.after(lookEveryMs, resolve));
+    }
+  }
+
+  #anyPort({ports: {from, to}}: FleetRecord): number {
+    return from + Math.floor(this.#ports.random() * (to - from + 1));
+  }
+
+  /** Puts a new instance with what is declared in the place of `worker`, on its host and port, while it serves. */
+  async replace(worker: Worker, desired: Desired, record: FleetRecord): Promise<LaunchResult> {
+    const env = await this.#environment(desired, record);
+    if ('type' in env) return env;
+    const token = await this.#authToken(desired, record);
+    if (typeof token === 'object') return token;
+    const config = await this.config(desired, record, token);
+    const startupMs = desired.spec.probes.startupSeconds * 1000;
+    const request = {uid: this.#ports.newUid(), port: worker.port, config, env: env.values, startupMs};
+    const outcome = await this.#ports.runtime.replace(worker, request);
+    if (outcome.type === 'failed') return {type: 'failed', message: outcome.message, exit: outcome.exit};
+    this.taken(config);
+    return outcome;
   }
 
   /** What would keep a launch from beginning, a secret that is missing: asked before a serving worker is stopped for it. */

@@ -89,12 +89,12 @@ export function planSpecialist(
   if (observed.state === 'draining') {
     return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
   }
-  const changes = diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
+  const same = observed.specHash === desired.specHash;
+  const changes = same ? [] : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
   if (changes.length === 0) return {type: 'keep', desired, observed};
   const hard = changes.filter(change => needsRestart(change, observed));
   if (hard.length === 0) return {type: 'reconfigure', desired, observed, changes};
-  const paths = hard.map(change => change.path).join(', ');
-  return {type: 'restart', desired, observed, changes, reason: `a running worker cannot change its ${paths}`};
+  return {type: 'restart', desired, observed, changes, reason: whyRestart(hard)};
 }
 
 /** Whether it is a worker of this very fleet. */
@@ -102,14 +102,20 @@ function isOf(observed: Observed, {namespace, fleet}: {readonly namespace: strin
   return observed.namespace === namespace && observed.fleet === fleet;
 }
 
-/** Who runs a name has it; while nobody does, the claims decide. */
+/** Who runs a name has it, and the port that it listens on; while nobody does, the claims decide. */
 function findConflict(desired: Desired, running: Observed | undefined, claims: Claims): string | undefined {
   const {aiId, spec} = desired;
   if (running && !isOf(running, desired)) return `${aiId} runs for fleet ${running.namespace}/${running.fleet}`;
   const owner = running ? undefined : claims.aiIds.get(aiId);
   if (owner !== undefined) return `${aiId} belongs to fleet ${owner}`;
-  const holder = spec.port === undefined ? undefined : claims.ports.get(spec.port);
+  const hasIt = spec.port === undefined || running?.port === spec.port;
+  const holder = hasIt ? undefined : claims.ports.get(spec.port);
   return holder === undefined ? undefined : `port ${spec.port} is pinned by ${holder} of another fleet`;
+}
+
+function whyRestart(hard: readonly FieldChange[]): string {
+  const fields = hard.filter(change => change.path !== 'restartedAt').map(change => change.path);
+  return fields.length === 0 ? 'that was asked for' : `a running worker cannot change its ${fields.join(', ')}`;
 }
 
 /** Fields that a process can't change while it lives; everything else is a reconfigure (table in docs/reference/fleet.md). */
@@ -117,5 +123,7 @@ function needsRestart(change: FieldChange, observed: Observed): boolean {
   const root = change.path.split('.', 1)[0] ?? '';
   if (root === 'port') return change.to !== undefined && change.to !== observed.port;
   if (root === 'host') return (change.to ?? '127.0.0.1') !== observed.host;
-  return root === 'component' || root === 'env' || root === 'auth';
+  return (
+    root === 'component' || root === 'env' || root === 'auth' || (root === 'restartedAt' && change.to !== undefined)
+  );
 }

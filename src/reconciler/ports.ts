@@ -39,12 +39,23 @@ export interface PortRequest {
   readonly host: string;
 }
 
+/** The preferred port was not to be had. */
+export interface MovedFrom {
+  readonly port: number;
+  /** Who has it, with pid and name where the system tells. */
+  readonly holder: string | undefined;
+  /** Nobody listens on it: it is the local end of somebody's connection, and free again soon. */
+  readonly transient: boolean;
+}
+
 export type PortAnswer =
-  | {readonly ok: true; readonly port: number}
+  | {readonly ok: true; readonly port: number; readonly movedFrom?: MovedFrom}
   | {
       readonly ok: false;
       readonly reason: 'PortsExhausted' | 'PortTaken' | 'RegistryUnavailable';
       readonly message: string;
+      /** As in `MovedFrom`, of a pinned port. */
+      readonly transient?: boolean;
     };
 
 /** A registry entry of a live worker, in the seed's shape. */
@@ -85,8 +96,10 @@ export interface Secrets {
 }
 
 export interface Store {
-  /** @throws {TektonError} when a record can't be read: then no fleet may be taken for gone. */
+  /** @throws {TektonError} when a record, or their folder, can't be read: then no fleet may be taken for gone. */
   readFleets(): Promise<readonly FleetRecord[]>;
+  /** Calls `changed` when a record may have come, gone or changed; the result ends it. */
+  watchFleets(changed: () => void): () => void;
   /** Reads, changes and writes one record under its lock. */
   updateFleet(
     key: FleetKey,

@@ -8,6 +8,14 @@ import {offReason} from './status.js';
 import type {Facts, Why} from './status.js';
 import type {Observed} from './types.js';
 
+/** A restart that failed, and when it is tried again. */
+export interface Rollout {
+  readonly why: Why;
+  readonly backoff: Backoff;
+  /** Monotonic ms. */
+  readonly retryAt: number;
+}
+
 export class Specialist {
   /** Key of queue and models. */
   readonly id: string;
@@ -18,8 +26,16 @@ export class Specialist {
   /** Why it is not to run, though declared. */
   off: Why | undefined;
   worker: Worker | undefined;
+  /** Predecessors of `worker` that still serve the connections that they have. */
+  readonly retiring = new Set<Worker>();
+  /** The worker is being replaced: until this resolves, its silence and its end mean nothing. */
+  handover: Promise<unknown> | undefined;
+  /** The successor of `worker` did not come up; it serves on with what it was declared before. */
+  rollout: Rollout | undefined;
   /** We asked the worker to go: its exit is no failure. */
   stopping = false;
+  /** It was sent a configuration and gave no answer: it may take it over yet, whatever is declared by then. */
+  unsure = false;
   missedProbes = 0;
   cancelProbe: (() => void) | undefined;
   /** Generation that was acted on last. */
@@ -55,16 +71,19 @@ export class Specialist {
     this.lastPort ??= status.port;
     // What the running instance counted itself is in the status, too.
     const counted = status.instance?.uid === this.worker?.instance.uid ? this.usage : noUsage;
-    this.usageBefore = subtract(status.usage, counted);
+    this.usageBefore = subtract(status.usage, [...this.retiring].map(usageOf).reduce(add, counted));
   }
 
   declare(desired: Desired | undefined, record: FleetRecord): void {
     const changed = desired?.specHash !== this.desired?.specHash || desired?.generation !== this.desired?.generation;
     this.desired = desired;
     this.off = desired && offReason(desired, record);
+    // The record was lost and made anew, and counts from 1: what was acted on before counts for nothing.
+    if (desired && desired.generation < this.observedGeneration) this.observedGeneration = 0;
     if (!changed) return;
     this.backoff = noFailures;
     this.holdUntil = 0;
+    this.rollout = undefined;
     this.blocked = undefined;
   }
 
@@ -73,9 +92,11 @@ export class Specialist {
     this.lastPort = worker.port;
     this.missedProbes = 0;
     this.stopping = false;
+    this.unsure = false;
     this.listeningSince = now;
     this.progress = undefined;
     this.blocked = undefined;
+    this.rollout = undefined;
     this.usage = worker.hello.usage;
   }
 
@@ -85,20 +106,35 @@ export class Specialist {
   }
 
   lose(exit: LastExit): void {
-    this.worker = undefined;
-    this.cancelProbe?.();
-    this.cancelProbe = undefined;
+    this.#letGo();
+    this.rollout = undefined;
     this.lastExit = exit;
-    this.usageBefore = this.totalUsage();
+    this.usageBefore = add(this.usageBefore, this.usage);
     this.usage = noUsage;
   }
 
+  /** The worker has a successor: it is no longer the one that counts, and ends by itself. */
+  retire(worker: Worker): void {
+    if (this.worker === worker) {
+      this.#letGo();
+      this.usage = noUsage;
+    }
+    this.retiring.add(worker);
+  }
+
+  /** A predecessor is gone. */
+  retired(worker: Worker): void {
+    if (this.retiring.delete(worker)) this.usageBefore = add(this.usageBefore, usageOf(worker));
+  }
+
   totalUsage(): Usage {
-    return {
-      requests: this.usageBefore.requests + this.usage.requests,
-      inputTokens: this.usageBefore.inputTokens + this.usage.inputTokens,
-      outputTokens: this.usageBefore.outputTokens + this.usage.outputTokens,
-    };
+    return [...this.retiring].map(usageOf).reduce(add, add(this.usageBefore, this.usage));
+  }
+
+  #letGo(): void {
+    this.worker = undefined;
+    this.cancelProbe?.();
+    this.cancelProbe = undefined;
   }
 
   observed(): Observed {
@@ -141,6 +177,7 @@ export class Specialist {
         },
       }),
       model,
+      ...(this.rollout && {rollout: this.rollout.why, rolloutStuck: isCrashLoop(this.rollout.backoff)}),
       ...(this.progress && {progress: this.progress}),
       ...(this.blocked && {blocked: this.blocked}),
       crashLoop: !worker && isCrashLoop(this.backoff),
@@ -152,6 +189,18 @@ export class Specialist {
 }
 
 const noUsage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+
+function usageOf({hello}: Worker): Usage {
+  return hello.usage;
+}
+
+function add(a: Usage, b: Usage): Usage {
+  return {
+    requests: a.requests + b.requests,
+    inputTokens: a.inputTokens + b.inputTokens,
+    outputTokens: a.outputTokens + b.outputTokens,
+  };
+}
 
 function subtract(total: Usage, part: Usage): Usage {
   const less = (a: number, b: number): number => Math.max(0, a - b);

@@ -25,6 +25,10 @@ export interface StatusBoardOptions {
 /** Statuses are written at most this often, ms; and at most a tenth of the time goes into it. */
 const everyMs = 50;
 const restFactor = 9;
+/** However long a write took: the machine may have been suspended in the middle of it. */
+const longestRestMs = 2000;
+/** Until a status that could not be written is written again, ms. */
+const retryMs = 2000;
 
 export class StatusBoard {
   readonly #options: StatusBoardOptions;
@@ -36,6 +40,7 @@ export class StatusBoard {
   #cancelFlush: (() => void) | undefined;
   #lastFlushMs = 0;
   #open = false;
+  #settling = false;
 
   constructor(options: StatusBoardOptions) {
     this.#options = options;
@@ -50,12 +55,7 @@ export class StatusBoard {
   /** Something about this fleet may have changed. */
   touch(key: FleetKey): void {
     this.#dirty.add(fleetId(key));
-    if (!this.#open) return;
-    const delayMs = Math.max(everyMs, this.#lastFlushMs * restFactor);
-    this.#cancelFlush ??= this.#options.ports.clock.after(delayMs, () => {
-      this.#cancelFlush = undefined;
-      this.#flushing = this.#flushing.then(() => this.#flush());
-    });
+    if (this.#open) this.#flushAfter(Math.max(everyMs, Math.min(longestRestMs, this.#lastFlushMs * restFactor)));
   }
 
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
@@ -71,9 +71,18 @@ export class StatusBoard {
 
   /** Writes what is still to be written. */
   async settle(): Promise<void> {
+    this.#settling = true;
     this.#cancelFlush?.();
     await this.#flushing;
     await this.#flush();
+  }
+
+  #flushAfter(ms: number): void {
+    if (this.#settling) return;
+    this.#cancelFlush ??= this.#options.ports.clock.after(ms, () => {
+      this.#cancelFlush = undefined;
+      this.#flushing = this.#flushing.then(() => this.#flush());
+    });
   }
 
   async #flush(): Promise<void> {
@@ -88,13 +97,17 @@ export class StatusBoard {
       const text = JSON.stringify({...status, syncedAt: ''});
       if (text === this.#written.get(id)) continue;
       this.#written.set(id, text);
+      // Who begins to listen during the write is told what is newer than this.
+      const listeners = [...this.#listeners];
       try {
         await ports.store.writeStatus(status);
       } catch (error) {
         ports.log.warn({fleet: id, error: describeError(error)}, 'cannot write the status');
         this.#written.delete(id);
+        this.#dirty.add(id);
+        this.#flushAfter(retryMs);
       }
-      for (const listener of this.#listeners) listener(status);
+      for (const listener of listeners) if (this.#listeners.has(listener)) listener(status);
     }
     this.#lastFlushMs = ports.clock.monotonic() - began;
   }

@@ -37,6 +37,10 @@ export interface Facts {
     readonly missed: number;
   };
   readonly model: ModelCheck | undefined;
+  /** Why what is declared does not run yet, though a worker serves: its successor didn't come up. */
+  readonly rollout?: Why;
+  /** That happened again and again. */
+  readonly rolloutStuck?: boolean;
   /** Work that is under way or about to begin by itself. */
   readonly progress?: Why;
   /** Nothing more happens before a person, another specialist or a provider does something. */
@@ -57,8 +61,10 @@ export function offReason(desired: Desired, record: FleetRecord): Why | undefine
 /** @param now ISO 8601, stamped on the conditions whose status changed against `previous` and on no other. */
 export function computeStatus(facts: Facts, previous: SpecialistStatus | undefined, now: string): SpecialistStatus {
   const {generation} = facts;
-  const observedGeneration =
-    facts.worker?.generation ?? (facts.off || facts.blocked ? generation : (previous?.observedGeneration ?? 0));
+  const before = previous?.observedGeneration ?? 0;
+  // What is off may still be coming up, from when it was not.
+  const isActedOn = facts.blocked !== undefined || (facts.off !== undefined && facts.progress === undefined);
+  const observedGeneration = facts.worker?.generation ?? (isActedOn ? generation : before > generation ? 0 : before);
   const stamp = (type: ConditionType, status: Condition['status'], why: Why): Condition => {
     const before = previous && condition(previous.conditions, type);
     const lastTransitionTime = before?.status === status ? before.lastTransitionTime : now;
@@ -144,6 +150,7 @@ function decideProgressing(facts: Facts): Verdict {
   if (facts.progress) return {type: 'Progressing', status: 'True', ...facts.progress};
   if (facts.off) return {type: 'Progressing', status: 'False', ...facts.off};
   if (facts.blocked) return {type: 'Progressing', status: 'False', ...facts.blocked};
+  if (facts.rollout) return {type: 'Progressing', status: 'False', ...facts.rollout};
   return {type: 'Progressing', status: 'False', reason: 'Converged', message: 'runs as declared'};
 }
 
@@ -163,6 +170,7 @@ function decideStalled(facts: Facts, model: Verdict): Verdict {
   if (facts.blocked && needsPerson.has(facts.blocked.reason)) {
     return {type: 'Stalled', status: 'True', ...facts.blocked};
   }
+  if (facts.rollout && facts.rolloutStuck) return {type: 'Stalled', status: 'True', ...facts.rollout};
   if (facts.crashLoop) {
     const message = facts.progress?.message ?? 'it goes down again and again';
     return {type: 'Stalled', status: 'True', reason: 'CrashLoop', message};

@@ -1,7 +1,11 @@
 /** One pass over one specialist: look, take one step towards what is declared, say when to look again. */
-import type {Desired} from '../api/types.js';
+import type {Desired, LastExit} from '../api/types.js';
+import type {Worker} from '../runtime/runtime.js';
+import {noFailures} from './backoff.js';
 import type {EventLog} from './events.js';
+import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
+import {Handovers, mayBeReplaced} from './handovers.js';
 import type {Keeper} from './keeper.js';
 import type {Launcher} from './launcher.js';
 import type {ModelMonitor} from './models.js';
@@ -9,10 +13,11 @@ import {planSpecialist} from './plan.js';
 import type {FleetKey, Ports} from './ports.js';
 import type {Specialist} from './specialist.js';
 import type {Specialists} from './specialists.js';
+import type {Why} from './status.js';
 import type {Observed} from './types.js';
 
 export interface StepsOptions {
-  readonly ports: Pick<Ports, 'clock' | 'runtime' | 'registry'>;
+  readonly ports: Pick<Ports, 'clock' | 'random' | 'runtime' | 'registry'>;
   readonly specialists: Specialists;
   readonly fleets: Fleets;
   readonly models: ModelMonitor;
@@ -29,25 +34,30 @@ export interface StepsOptions {
 }
 
 const retryBlockedMs = 10_000;
+const retryRivalMs = 1000;
+const untold = 'its control socket is gone, so it cannot be told of';
 
 /** Delay in ms until the next look is due, if one is. */
 type Next = number | undefined;
 
 export class Steps {
   readonly #options: StepsOptions;
+  readonly #handovers: Handovers;
 
   constructor(options: StepsOptions) {
     this.#options = options;
+    this.#handovers = new Handovers(options);
   }
 
   async step(specialist: Specialist, fleet: Fleet): Promise<Next> {
     const {desired} = specialist;
-    if (!desired) return this.#prune(specialist);
+    if (!desired) return this.prune(specialist);
     const claims = this.#options.fleets.claimsAgainst(fleet);
     const observed = specialist.worker ? undefined : this.#options.runsElsewhere(specialist);
     const action = planSpecialist(desired, !specialist.off, observed ?? specialist.observed(), claims);
     switch (action?.type) {
       case undefined:
+        await stopAll(specialist.retiring, graceMsOf(specialist));
         return this.#rest(specialist, desired);
       case 'create':
         return this.#create(specialist, desired, fleet);
@@ -55,6 +65,7 @@ export class Steps {
         return this.#keep(specialist, desired, fleet);
       case 'reconfigure': {
         const paths = action.changes.map(change => change.path).join(', ');
+        if (specialist.worker?.unreachable) return this.#restart(specialist, desired, fleet, `${untold} ${paths}`);
         return this.#configure(specialist, desired, fleet, {
           progress: `takes over ${paths}`,
           event: `changed ${paths}`,
@@ -72,30 +83,38 @@ export class Steps {
         specialist.blocked = {reason: action.reason, message: action.message};
         return retryBlockedMs; // nobody tells us when the other one goes
       case 'prune':
-        return this.#prune(specialist);
+        return this.prune(specialist);
       default:
         return action satisfies never;
     }
   }
 
-  /** Stops it, to be started again at the next look; one that serves is not stopped for one that could not start. */
+  /** A serving worker is replaced while it serves; one that can't be is stopped, to be started again at the next look. */
   async #restart(specialist: Specialist, desired: Desired, fleet: Fleet, message: string): Promise<Next> {
     const obstacle = await this.#options.launcher.obstacle(desired, fleet.record);
-    if (!obstacle) {
-      specialist.progress = {reason: 'Restarting', message};
-      await this.#stop(specialist, 'Restarted', message);
-      return 0;
+    if (obstacle) return this.#hold(specialist, obstacle);
+    const {worker} = specialist;
+    if (worker && mayBeReplaced(specialist, worker, desired, fleet)) {
+      const {delayMs, blocked} = await this.#handovers.carryOut(specialist, {worker, desired, fleet, message});
+      return blocked ? this.#hold(specialist, blocked) : delayMs;
     }
-    const {reason, message: missing} = obstacle;
+    specialist.progress = {reason: 'Restarting', message};
+    await this.#stop(specialist, 'Restarted', message);
+    return 0;
+  }
+
+  /** What serves is not stopped for what could not start. */
+  #hold(specialist: Specialist, {reason, message}: Why): Next {
     specialist.progress = undefined;
-    if (specialist.blocked?.message !== missing) this.#options.events.of(specialist, 'Warning', reason, missing);
-    specialist.blocked = {reason, message: missing};
+    if (specialist.blocked?.message !== message) this.#options.events.of(specialist, 'Warning', reason, message);
+    specialist.blocked = {reason, message};
     return retryBlockedMs;
   }
 
   #rest(specialist: Specialist, desired: Desired): undefined {
     specialist.progress = undefined;
     specialist.blocked = undefined;
+    specialist.rollout = undefined;
     specialist.observedGeneration = desired.generation;
     return undefined;
   }
@@ -123,6 +142,14 @@ export class Steps {
       specialist.blocked = {reason: 'Conflict', message: `${desired.aiId} is registered by ${stranger}`};
       return retryBlockedMs;
     }
+    // The other fleet's began before the two were in conflict: whoever comes up first has the name.
+    const rival = specialists.namesakesOf(specialist).find(s => s.worker ?? s.progress?.reason === 'Launching');
+    if (rival) {
+      specialist.progress = undefined;
+      const message = `${desired.aiId} ${rival.worker ? 'runs' : 'is being started'} for fleet ${fleetId(rival.key)}`;
+      specialist.blocked = {reason: 'Conflict', message};
+      return retryRivalMs;
+    }
     return this.#launch(specialist, desired, fleet);
   }
 
@@ -148,7 +175,9 @@ export class Steps {
         const kept =
           portBefore !== undefined && portBefore >= from && portBefore <= to && desired.spec.port === undefined;
         if (kept && portBefore !== port) {
-          events.of(specialist, 'Warning', 'PortMoved', `port ${portBefore} was not to be had; now on ${port}`);
+          const holder = outcome.movedFrom?.port === portBefore ? outcome.movedFrom.holder : undefined;
+          const why = holder === undefined ? 'was not to be had' : `is taken by ${holder}`;
+          events.of(specialist, 'Warning', 'PortMoved', `port ${portBefore} ${why}; now on ${port}`);
         }
         listenersChanged();
         return 0; // the declaration may have changed meanwhile
@@ -168,6 +197,15 @@ export class Steps {
   /** Runs as declared; what `auto` comes to, and the secrets behind the references, may have changed all the same. */
   async #keep(specialist: Specialist, desired: Desired, fleet: Fleet): Promise<Next> {
     const {models, launcher} = this.#options;
+    // It serves as declared; what it can't be told waits for its next restart.
+    if (specialist.worker?.unreachable) {
+      this.#rest(specialist, desired);
+      return specialist.unsure ? retryBlockedMs : undefined;
+    }
+    if (specialist.unsure) {
+      const progress = 'is told again what it gave no answer to';
+      return this.#configure(specialist, desired, fleet, {progress, event: undefined});
+    }
     const target = models.known(specialist.id);
     const choice = specialist.worker?.hello.choice;
     if (target && choice && (target.choice.type !== choice.type || target.model !== choice.model)) {
@@ -194,7 +232,10 @@ export class Steps {
     const {launcher, keeper, events, listenersChanged} = this.#options;
     specialist.progress = {reason: 'Reconfiguring', message: say.progress};
     const config = await launcher.config(desired, fleet.record);
-    await specialist.worker?.configure(config);
+    const {worker} = specialist;
+    specialist.unsure = true;
+    await worker?.configure(config);
+    if (specialist.worker === worker) specialist.unsure = false;
     launcher.taken(config);
     keeper.tellModel(specialist);
     if (say.event) events.of(specialist, 'Normal', 'Reconfigured', `${say.event}, without a restart`);
@@ -205,22 +246,30 @@ export class Steps {
   async #stop(specialist: Specialist, reason: string, message: string): Promise<void> {
     const {specialists, events, touch, listenersChanged, pass} = this.#options;
     const {worker} = specialist;
-    if (!worker) return;
+    const graceMs = graceMsOf(specialist);
+    if (!worker) return stopAll(specialist.retiring, graceMs);
     specialist.stopping = true;
     touch(specialist.key);
-    const graceMs = (specialist.desired?.spec.terminationGracePeriodSeconds ?? 30) * 1000;
-    const exit = await worker.stop(graceMs);
+    let exit: LastExit;
+    try {
+      [exit] = await Promise.all([worker.stop(graceMs), stopAll(specialist.retiring, graceMs)]);
+    } finally {
+      // One that could not be stopped may end by itself later: that is a failure then.
+      specialist.stopping = false;
+    }
     if (specialist.worker === worker) specialist.lose(exit);
-    specialist.stopping = false;
-    events.of(specialist, 'Normal', reason, message);
+    specialist.backoff = noFailures; // what failed before is over: its next launch is no restart
+    const suspended = exit.suspended ? '; it was suspended (SIGSTOP), so it was killed without grace' : '';
+    events.of(specialist, 'Normal', reason, `${message}${suspended}`);
     listenersChanged();
     for (const other of specialists.dependenciesOf(specialist)) if (other.off) pass(other);
     for (const other of specialists.namesakesOf(specialist)) pass(other);
   }
 
-  async #prune(specialist: Specialist): Promise<undefined> {
+  /** Stops and forgets what nobody declares. */
+  async prune(specialist: Specialist, why = 'no longer declared'): Promise<undefined> {
     const {ports, specialists, listenersChanged, pass} = this.#options;
-    await this.#stop(specialist, 'Pruned', 'no longer declared');
+    await this.#stop(specialist, 'Pruned', why);
     await ports.runtime.forget(specialist.aiId);
     // It may have been declared again while it was being stopped.
     if (specialist.desired) pass(specialist);
@@ -228,6 +277,14 @@ export class Steps {
     listenersChanged();
     return undefined;
   }
+}
+
+function graceMsOf({desired}: Specialist): number {
+  return (desired?.spec.terminationGracePeriodSeconds ?? 30) * 1000;
+}
+
+async function stopAll(workers: Iterable<Worker>, graceMs: number): Promise<void> {
+  await Promise.all([...workers].map(worker => worker.stop(graceMs)));
 }
 
 function mayRestart(specialist: Specialist, desired: Desired): boolean {

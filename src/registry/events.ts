@@ -1,11 +1,11 @@
 /** `events.jsonl`: one line for each thing that happened. */
-import {closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync, writeSync} from 'node:fs';
+import {closeSync, readSync, statSync, writeSync} from 'node:fs';
 import type {FleetEvent} from '../api/types.js';
 import {errorCode, fileError} from './files.js';
 import {withLock} from './locks.js';
 import {statePaths} from './paths.js';
 import type {StatePaths} from './paths.js';
-import {readText} from './records.js';
+import {NotOurFileError, openToAppend, readOwnText, renameOver, setAside} from './own-files.js';
 
 /** At this size the file becomes `events.1.jsonl`, whose predecessor is dropped. */
 const rotateAtBytes = 5 * 1024 * 1024;
@@ -30,7 +30,11 @@ export async function appendEvent(home: string, event: FleetEvent): Promise<void
 export async function appendEvents(home: string, events: readonly FleetEvent[]): Promise<void> {
   if (events.length === 0) return;
   const paths = statePaths(home);
-  const sizeBytes = append(paths.events, events.map(event => `${JSON.stringify(event)}\n`).join(''));
+  const lines = events.map(lineOf).join('');
+  const sizeBytes = await append(home, lines).catch((error: unknown) => {
+    if (!(error instanceof NotOurFileError)) throw error;
+    return appendToNew(home, lines, error);
+  });
   // The lines are written: a rotation that fails is the next append's business.
   if (sizeBytes >= rotateAtBytes) await withLock(home, 'events', () => rotate(paths)).catch(() => undefined);
 }
@@ -40,20 +44,23 @@ export function readEvents(home: string, {since, limit, aiId}: EventQuery = {}):
   const {previousEvents, events} = statePaths(home);
   const from = since === undefined ? undefined : new Date(since).getTime();
   const found = [previousEvents, events]
-    .flatMap(path => (readText(path) ?? '').split('\n'))
+    .flatMap(path => (readOwnText(path) ?? '').split('\n'))
     .flatMap(parseLine)
     .filter(event => aiId === undefined || event.aiId === aiId)
     .filter(event => from === undefined || new Date(event.at).getTime() >= from);
   return limit === undefined ? found : found.slice(Math.max(0, found.length - limit));
 }
 
+function lineOf(event: FleetEvent): string {
+  return `${JSON.stringify(event)}\n`;
+}
+
 /** Size of the file afterwards, in bytes. */
-function append(path: string, lines: string): number {
-  const {O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW} = constants;
+async function append(home: string, lines: string): Promise<number> {
+  const path = statePaths(home).events;
+  const {fd, size} = openToAppend(path);
   try {
-    const fd = openSync(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
     try {
-      const {size} = fstatSync(fd);
       const data = Buffer.from(endsTorn(fd, size) ? `\n${lines}` : lines);
       for (let done = 0; done < data.length;) done += writeSync(fd, data, done);
       return size + data.length;
@@ -63,6 +70,21 @@ function append(path: string, lines: string): number {
   } catch (error) {
     throw fileError(`cannot write ${path}`, error);
   }
+}
+
+/** Under the lock: of two that found something else in the file's place, the second finds a file. */
+async function appendToNew(home: string, lines: string, found: NotOurFileError): Promise<number> {
+  const {events} = statePaths(home);
+  return withLock(home, 'events', () => {
+    const movedTo = setAside(events);
+    const notice: FleetEvent = {
+      at: new Date().toISOString(),
+      type: 'Warning',
+      reason: 'FileSetAside',
+      message: `${found.message}; it was moved to ${movedTo ?? 'nowhere'}`,
+    };
+    return append(home, movedTo === undefined ? lines : lineOf(notice) + lines);
+  });
 }
 
 function endsTorn(fd: number, size: number): boolean {
@@ -75,7 +97,7 @@ function endsTorn(fd: number, size: number): boolean {
 /** Under the lock: of two that found the file full, the second finds it rotated. */
 function rotate({events, previousEvents}: StatePaths): void {
   try {
-    if (statSync(events).size >= rotateAtBytes) renameSync(events, previousEvents);
+    if (statSync(events).size >= rotateAtBytes) renameOver(events, previousEvents);
   } catch (error) {
     if (errorCode(error) !== 'ENOENT') throw fileError(`cannot rotate ${events}`, error);
   }

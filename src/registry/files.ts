@@ -1,5 +1,17 @@
 /** Files that are always whole: the old content or the new, whatever happens in between. */
-import {closeSync, constants, fsync, linkSync, openSync, readdirSync, statSync, unlinkSync, writeSync} from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fsync,
+  linkSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs';
 import {rename} from 'node:fs/promises';
 import {basename, dirname, join} from 'node:path';
 import {TektonError} from '../api/errors.js';
@@ -14,7 +26,8 @@ export interface FileSteps {
   readonly write: (fd: number, data: Uint8Array) => void | Promise<void>;
   readonly sync: (fd: number) => void | Promise<void>;
   readonly close: (fd: number) => void | Promise<void>;
-  readonly rename: (from: string, to: string) => void | Promise<void>;
+  /** `isSynced`: what is renamed is on disk already. */
+  readonly rename: (from: string, to: string, isSynced?: boolean) => void | Promise<void>;
   readonly link: (from: string, to: string) => void | Promise<void>;
   readonly unlink: (path: string) => void | Promise<void>;
   readonly list: (folder: string) => readonly string[] | Promise<readonly string[]>;
@@ -31,8 +44,9 @@ export const realSteps: FileSteps = {
       fsync(fd, error => (error === null ? resolve() : reject(error)));
     }),
   close: closeSync,
-  // Replacing a file makes ext4 write the new one's data out first: milliseconds that the event loop has better uses for.
-  rename: (from, to) => rename(from, to),
+  // Replacing a file makes ext4 write the new one's data out first, unless that was done: milliseconds that the event
+  // loop has better uses for.
+  rename: (from, to, isSynced) => (isSynced ? renameSync(from, to) : rename(from, to)),
   link: linkSync,
   unlink: unlinkSync,
   list: folder => readdirSync(folder),
@@ -47,14 +61,14 @@ export interface WriteOptions {
    */
   readonly durable?: boolean;
   /** Called when the new content is on disk under its temporary name, right before the rename: throw to call it off. */
-  readonly beforeCommit?: () => void | Promise<void>;
+  readonly beforeCommit?: (temporary: string) => void | Promise<void>;
   readonly steps?: FileSteps;
 }
 
 /**
  * Replaces the file `path` (mode 0600) by `content`: written to a temporary name in the same folder, synced,
- * renamed, the folder synced. A reader sees the old file or the new one. A symbolic link at `path` is replaced,
- * never followed.
+ * renamed, the folder synced. A reader sees the old file or the new one. A link at `path` is replaced, never followed; a
+ * folder is moved aside.
  *
  * @throws {TektonError} naming the path and the system's reason; `path` is unchanged then, unless only the last
  * sync of the folder failed: then the new content is there, but might not survive a power cut.
@@ -70,8 +84,8 @@ export async function writeWhole(
   try {
     await writeTemporary(temporary, data, durable, steps);
     try {
-      await beforeCommit?.();
-      await steps.rename(temporary, path);
+      await beforeCommit?.(temporary);
+      await replace(temporary, path, durable, steps);
     } catch (error) {
       await quietly(() => steps.unlink(temporary));
       throw error;
@@ -83,13 +97,42 @@ export async function writeWhole(
   await sweepOnce(dirname(path), steps);
 }
 
-/** Removes `path`; that it was not there is success too. */
+/** Removes `path`; that it was not there is success too. A folder in its place is moved aside. */
 export async function removeFile(path: string, steps: FileSteps = realSteps): Promise<void> {
   try {
     await steps.unlink(path);
   } catch (error) {
-    if (errorCode(error) !== 'ENOENT') throw fileError(`cannot remove ${path}`, error);
+    if (errorCode(error) === 'ENOENT') return;
+    if (!isFolder(path)) throw fileError(`cannot remove ${path}`, error);
+    await moveAside(path, steps);
   }
+}
+
+async function replace(temporary: string, path: string, isSynced: boolean, steps: FileSteps): Promise<void> {
+  try {
+    await steps.rename(temporary, path, isSynced);
+  } catch (error) {
+    if (!isFolder(path)) throw error;
+    await moveAside(path, steps);
+    await steps.rename(temporary, path);
+  }
+}
+
+async function moveAside(path: string, steps: FileSteps): Promise<void> {
+  try {
+    await steps.rename(path, asideName(path));
+  } catch (error) {
+    throw fileError(`cannot move ${path} aside`, error);
+  }
+}
+
+function isFolder(path: string): boolean {
+  return lstatSync(path, {throwIfNoEntry: false})?.isDirectory() ?? false;
+}
+
+/** Under this name somebody may look at what stood at `path` and was not ours. */
+export function asideName(path: string): string {
+  return `${path}.aside-${new Date().toISOString().replace(/[:.]/g, '-')}-${process.pid}`;
 }
 
 let counter = 0;
@@ -189,6 +232,7 @@ const systemReasons: Readonly<Record<string, {readonly text: string; readonly hi
   EISDIR: {text: 'a folder stands in its place'},
   ELOOP: {text: 'a symbolic link stands in its place'},
   ENOENT: {text: 'no such file or folder'},
+  ENOLCK: {text: 'the system has no locks available'},
 };
 
 /** The error of a file operation as people read it. What is a TektonError already passes unchanged. */
@@ -196,6 +240,6 @@ export function fileError(tried: string, error: unknown): TektonError {
   if (error instanceof TektonError) return error;
   const known = systemReasons[errorCode(error) ?? ''];
   if (known === undefined) return new TektonError(tried, {cause: error});
-  const options = known.hint === undefined ? {cause: error} : {cause: error, hint: known.hint};
+  const options = {cause: error, saysCause: true, ...(known.hint !== undefined && {hint: known.hint})};
   return new TektonError(`${tried}: ${known.text}`, options);
 }

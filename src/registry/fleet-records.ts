@@ -1,11 +1,13 @@
 /** `fleets/<namespace>.<fleet>.json`: the desired state as last applied. */
 import type {FleetRecord} from '../api/types.js';
-import {removeFile} from './files.js';
+import {asideName, removeFile} from './files.js';
 import {withLock} from './locks.js';
 import type {LockOptions} from './locks.js';
 import {statePaths} from './paths.js';
 import type {FleetKey} from './paths.js';
-import {readRecord, recordNames, writeRecord} from './records.js';
+import {renameOver} from './own-files.js';
+import {DamagedRecordError, readRecord, recordNames, writeRecord} from './records.js';
+import {forgetRevisions, keepRevisions} from './revisions.js';
 
 const required = ['name', 'namespace', 'specialists', 'generations', 'source'] as const;
 
@@ -14,7 +16,40 @@ const required = ['name', 'namespace', 'specialists', 'generations', 'source'] a
  * @throws {DamagedRecordError} it is not whole: never taken for an empty fleet, which would prune everything.
  */
 export function readFleetRecord(home: string, key: FleetKey): FleetRecord | undefined {
-  return readRecord<FleetRecord>(statePaths(home).fleet(key), required);
+  try {
+    return readRecord<FleetRecord>(statePaths(home).fleet(key), required);
+  } catch (error) {
+    if (!(error instanceof DamagedRecordError)) throw error;
+    throw new DamagedRecordError(error.message, {
+      hint: `Nothing was stopped. Apply the file of fleet ${key.name} again (tekton-ai up, or apply): the record is made anew.`,
+    });
+  }
+}
+
+/**
+ * Moves a damaged record of `key` out of the way, for somebody who has the fleet's declaration at hand and applies it
+ * anew. @returns its new path; undefined: it wasn't damaged.
+ */
+export async function setAsideIfDamaged(home: string, key: FleetKey): Promise<string | undefined> {
+  if (!isDamaged(home, key)) return undefined;
+  return withLock(home, 'fleets', lock => {
+    if (!isDamaged(home, key)) return undefined;
+    lock.assertHeld();
+    const path = statePaths(home).fleet(key);
+    const aside = asideName(path);
+    renameOver(path, aside);
+    return aside;
+  });
+}
+
+function isDamaged(home: string, key: FleetKey): boolean {
+  try {
+    readFleetRecord(home, key);
+    return false;
+  } catch (error) {
+    if (error instanceof DamagedRecordError) return true;
+    throw error;
+  }
 }
 
 /** Every fleet of the state folder, sorted by namespace and name. Throws as `readFleetRecord` does. */
@@ -30,7 +65,10 @@ export async function writeFleetRecord(home: string, record: FleetRecord): Promi
 }
 
 export async function removeFleetRecord(home: string, key: FleetKey): Promise<void> {
-  await withLock(home, 'fleets', () => removeFile(statePaths(home).fleet(key)));
+  await withLock(home, 'fleets', async () => {
+    await removeFile(statePaths(home).fleet(key));
+    await forgetRevisions(home, key);
+  });
 }
 
 /**
@@ -54,8 +92,11 @@ export async function updateFleet<T extends FleetRecord | undefined>(
     if (after === undefined) {
       assertHeld();
       await removeFile(path);
+      await forgetRevisions(home, key);
     } else {
       await writeRecord(path, after, {beforeCommit: assertHeld});
+      // What is to be is written; that the way back to what was could not be kept is no reason to fail.
+      await keepRevisions(home, before, after).catch(() => undefined);
     }
     return after;
   };

@@ -1,22 +1,55 @@
 /** proper-lockfile on one path: the convention that other tools honour, fenced, and cleared of dead holders at once. */
 import {mkdirSync, rmdir, rmdirSync, statSync, utimesSync} from 'node:fs';
 import {resolve} from 'node:path';
-import {LockBusyError} from '../api/errors.js';
+import type {lock} from 'proper-lockfile';
 import {errorCode} from './files.js';
+import {LockLostError} from './kernel-lock.js';
 import type {KernelLock} from './kernel-lock.js';
 import type {HeldLock} from './locks.js';
+import {identify} from './processes.js';
 
 /** proper-lockfile's own default: other tools take a lock over that was not refreshed for so long. */
 const staleMs = 10_000;
+
+/** What the kernel lock's mark says. */
+export interface Mark {
+  /** `making <ms>`: about to make the folder; `held <identity>`: made it. */
+  readonly state: string;
+  readonly value: string;
+  /** The holder. */
+  readonly pid: number;
+  readonly startTime: string;
+}
+
+export function parseMark(mark: string): Mark | undefined {
+  const [state, value, pid, startTime] = mark.split(' ');
+  if (state === undefined || value === undefined || startTime === undefined) return undefined;
+  return {state, value, pid: Number(pid), startTime};
+}
+
+let prepared: Promise<{readonly lock: typeof lock}> | undefined;
+
+/** Loads what a lock needs before any is held: nothing is waited for between the lock and its mark. */
+export function prepareFolderLocks(): Promise<{readonly lock: typeof lock}> {
+  prepared ??= Promise.all([import('proper-lockfile'), identify(process.pid)]).then(([lockfile, self]) => {
+    holder = `${process.pid} ${self?.startTime ?? '0'}`;
+    return lockfile;
+  });
+  prepared.catch(() => (prepared = undefined)); // too many open files, say: whoever locks next tries again
+  return prepared;
+}
+
+/** This process as the mark names it. */
+let holder = '';
 
 /**
  * Takes the proper-lockfile lock of `path` if nobody holds it. `kernel` is the lock that is held around it: its mark
  * tells the next holder which folder to clear away if this process dies.
  */
 export async function takeFolderLock(path: string, kernel: KernelLock | undefined): Promise<HeldLock | undefined> {
+  const {lock} = await prepareFolderLocks();
   const folder = `${resolve(path)}.lock`;
   if (kernel !== undefined && kernel.mark !== '') clearAfterDeath(folder, kernel);
-  const {lock} = await import('proper-lockfile');
   let compromised = false;
   if (kernel !== undefined) around.set(folder, kernel);
   try {
@@ -30,10 +63,20 @@ export async function takeFolderLock(path: string, kernel: KernelLock | undefine
     });
     return heldFolder(folder, identityOf(folder), () => compromised, release, kernel);
   } catch (error) {
-    if (errorCode(error) === 'ELOCKED') return undefined;
+    if (errorCode(error) === 'ELOCKED' || isPassed(kernel)) return undefined;
     throw error;
   } finally {
     around.delete(folder);
+  }
+}
+
+/** Frozen while it took the lock, it finds the folder that it made cleared away. */
+function isPassed(kernel: KernelLock | undefined): boolean {
+  try {
+    kernel?.assertHeld();
+    return false;
+  } catch (error) {
+    return error instanceof LockLostError;
   }
 }
 
@@ -50,15 +93,20 @@ function heldFolder(
     assertHeld: () => {
       // Near the stale limit another tool may be about to take it over: too late to commit.
       if (!isOurs() || ageMs(folder) > staleMs * 0.7) {
-        throw new LockBusyError(`lost the lock ${folder}: held for too long`);
+        throw new LockLostError(`lost the lock ${folder}: held for too long`);
       }
     },
     release: async () => {
-      // A folder that somebody else made meanwhile is theirs, but proper-lockfile must still stop its timer.
-      if (isOurs()) await release().catch(() => undefined);
-      else await abandon(folder, release);
+      try {
+        // A folder that somebody else made meanwhile is theirs, but proper-lockfile must still stop its timer.
+        if (isOurs()) await release();
+        else await abandon(folder, release);
+        kernel?.writeMark('');
+      } catch {
+        // The folder may still stand. Its mark stays, too, so that whoever locks next clears it away.
+        await abandon(folder, release);
+      }
       owned.delete(folder);
-      kernel?.writeMark('');
     },
   };
 }
@@ -85,15 +133,30 @@ function ageMs(folder: string): number {
   return Date.now() - (statSync(folder, {throwIfNoEntry: false})?.mtimeMs ?? 0);
 }
 
+/** Whether the folder of `path` was not refreshed for so long that any tool may take it over. */
+export function isStale(path: string): boolean {
+  const folder = `${resolve(path)}.lock`;
+  return statSync(folder, {throwIfNoEntry: false}) !== undefined && ageMs(folder) > staleMs;
+}
+
 /**
- * The holder before us died (we have its kernel lock), and its mark says which folder was its own. A foreign tool's
+ * The holder before us died or was passed (we have the kernel lock), and its mark says which folder was its own. A foreign tool's
  * folder has another identity and is left alone.
  */
 function clearAfterDeath(folder: string, kernel: KernelLock): void {
-  const [state, value] = kernel.mark.split(' ');
-  const theirs = state === 'held' ? identityOf(folder) === value : wasMadeSince(folder, Number(value));
-  if (theirs) rmdirSync(folder);
+  const mark = parseMark(kernel.mark);
+  const theirs =
+    mark?.state === 'held' ? identityOf(folder) === mark.value : wasMadeSince(folder, Number(mark?.value ?? NaN));
+  if (theirs) removeFolder(folder);
   kernel.writeMark('');
+}
+
+function removeFolder(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error; // a holder that was frozen removed it itself
+  }
 }
 
 /** It died within microseconds around its mkdir. Timestamps of the kernel are up to a tick (10 ms) old. */
@@ -108,8 +171,8 @@ type Callback<T> = (error: Error | null, value?: T) => void;
 const around = new Map<string, KernelLock>();
 
 /**
- * What proper-lockfile does on disk, synchronously where the kernel only touches memory, and with the kernel lock's mark around the mkdir. One object for
- * all locks, for proper-lockfile notes the file system's precision of times on it.
+ * What proper-lockfile does on disk, synchronously where the kernel only touches memory, and with the kernel lock's
+ * mark around the mkdir. One object for all locks, for proper-lockfile notes the file system's precision of times on it.
  */
 const steps = {
   mkdir: (path: string, done: Callback<void>) => call(done, () => makeMarked(path, around.get(path))),
@@ -122,14 +185,19 @@ const steps = {
 };
 
 function makeMarked(folder: string, kernel: KernelLock | undefined): void {
-  kernel?.writeMark(`making ${Date.now()}`);
+  kernel?.writeMark(`making ${Date.now()} ${holder}`);
   try {
     mkdirSync(folder, {mode: 0o700});
   } catch (error) {
     kernel?.writeMark('');
     throw error;
   }
-  kernel?.writeMark(`held ${identityOf(folder) ?? ''}`);
+  try {
+    kernel?.writeMark(`held ${identityOf(folder) ?? '-'} ${holder}`);
+  } catch (error) {
+    removeFolder(folder);
+    throw error;
+  }
 }
 
 /** proper-lockfile's farewell when the process ends while it holds locks. */

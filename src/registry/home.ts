@@ -1,23 +1,13 @@
 /** The state folder itself: made, kept private, and owned by one machine. */
-import {
-  chmodSync,
-  constants,
-  closeSync,
-  fstatSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  readdirSync,
-  statSync,
-} from 'node:fs';
+import {chmodSync, lstatSync, mkdirSync, readdirSync, statSync} from 'node:fs';
 import type {Stats} from 'node:fs';
 import {connect} from 'node:net';
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import {formatVersion} from '../api/types.js';
 import {ConflictError, TektonError} from '../api/errors.js';
 import {errorCode, fileError, writeWhole} from './files.js';
 import {tryHold} from './locks.js';
+import {readText} from './own-files.js';
 import {statePaths} from './paths.js';
 import type {StatePaths} from './paths.js';
 import {hostIdentity} from './processes.js';
@@ -25,7 +15,8 @@ import type {HostIdentity} from './processes.js';
 
 /**
  * Makes the state folder and its subfolders where they are missing (0700), and mends looser modes. Costs a few
- * system calls when all is well, so every command may call it.
+ * system calls when all is well, so every command may call it: files are looked at one by one only where a folder was open
+ * to others, for nobody else gets to them otherwise.
  *
  * @returns warnings for a person, one sentence each.
  * @throws {ConflictError} another user, machine or container owns the folder.
@@ -37,14 +28,16 @@ export async function ensureStateHome(home: string): Promise<readonly string[]> 
   try {
     mkdirSync(home, {recursive: true, mode: 0o700});
     mendMode(home, statSync(home), 0o700, warnings);
-    for (const folder of [paths.run, paths.locks, paths.fleets, paths.status, paths.logs]) {
+    for (const folder of [paths.run, paths.locks, paths.fleets, paths.status, paths.logs, paths.programs]) {
       makeFolder(folder, warnings);
     }
-    for (const file of [paths.registry, paths.ports, paths.host, paths.events]) mendFile(file, warnings);
+    if (warnings.length > 0) mendFilesBelow(home, warnings);
+    else for (const file of [paths.registry, paths.ports, paths.host, paths.events]) mendFile(file, warnings);
+    checkParent(home, warnings);
+    await claim(paths, warnings);
   } catch (error) {
     throw fileError(`cannot use the state folder ${home}`, error);
   }
-  await claim(paths, warnings);
   return warnings;
 }
 
@@ -59,10 +52,22 @@ function makeFolder(folder: string, warnings: string[]): void {
   mendMode(folder, stat, 0o700, warnings);
 }
 
-/** Mends through an open descriptor, so that a link put in the file's place leads nowhere. */
+/** A link, and a file that is somebody's under another name as well, is left alone. */
 function mendFile(file: string, warnings: string[]): void {
   const stat = lstatSync(file, {throwIfNoEntry: false});
-  if (stat?.isFile()) mendMode(file, stat, 0o600, warnings);
+  if (stat?.isFile() && stat.nlink === 1) mendMode(file, stat, 0o600, warnings);
+}
+
+/** While a folder was open to others, so was what lies in it. One sentence for all of it. */
+function mendFilesBelow(home: string, warnings: string[]): void {
+  const mended: string[] = [];
+  for (const entry of readdirSync(home, {recursive: true, withFileTypes: true})) {
+    const path = join(entry.parentPath, entry.name);
+    if (entry.isFile()) mendFile(path, mended);
+    else if (entry.isDirectory()) mendMode(path, lstatSync(path), 0o700, mended);
+  }
+  if (mended.length <= 1) return void warnings.push(...mended);
+  warnings.push(`${mended.length} files and folders in ${home} were open to others; they are private now.`);
 }
 
 function mendMode(path: string, stat: Stats, mode: number, warnings: string[]): void {
@@ -75,6 +80,17 @@ function mendMode(path: string, stat: Stats, mode: number, warnings: string[]): 
   if ((stat.mode & 0o777 & ~mode) === 0) return;
   chmodSync(path, mode);
   warnings.push(`${path} was open to others (mode ${(stat.mode & 0o777).toString(8)}); it is ${mode.toString(8)} now.`);
+}
+
+/**
+ * Whoever may write to the folder above could put another one in our folder's place. That is said, not refused: volumes of
+ * containers look like that. A group may: it is the user's own on most systems. /tmp is fine: it is sticky.
+ */
+function checkParent(home: string, warnings: string[]): void {
+  const parent = dirname(home);
+  const {mode} = statSync(parent);
+  if ((mode & 0o1002) !== 0o002) return;
+  warnings.push(`${parent} can be written to by everybody, who could put another folder in the place of ${home}.`);
 }
 
 interface HostRecord extends HostIdentity {
@@ -106,21 +122,10 @@ function refuse(paths: StatePaths, owner: string): never {
   });
 }
 
-/** undefined: not there, or damaged (a power cut): as good as not there. */
+/** undefined: not there, or damaged (a power cut): as good as not there. A link or a pipe in its place is an error. */
 function readHost(path: string): HostIdentity | undefined {
-  let fd: number;
-  try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw fileError(`cannot read ${path}`, error);
-  }
-  try {
-    if (fstatSync(fd).size > 10_000) return undefined;
-    return parseHost(readFileSync(fd, 'utf8'));
-  } finally {
-    closeSync(fd);
-  }
+  const text = readText(path);
+  return text === undefined ? undefined : parseHost(text);
 }
 
 function parseHost(text: string): HostIdentity | undefined {

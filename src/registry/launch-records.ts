@@ -60,12 +60,31 @@ export function readLaunchRecords(home: string): LaunchRecords {
   return {records, damaged};
 }
 
-/** Not synced to disk: after a crash of the machine no worker is left that it could speak of. */
-export async function writeLaunchRecord(home: string, record: LaunchRecord): Promise<void> {
-  await writeRecord(statePaths(home).launchRecord(record.aiId), record, {durable: false});
+/**
+ * Not synced to disk: after a crash of the machine no worker is left that it could speak of. Changes of one record are
+ * made in the order in which they were asked for: what is said late of an instance never stands over its successor's.
+ */
+export function writeLaunchRecord(home: string, record: LaunchRecord): Promise<void> {
+  const path = statePaths(home).launchRecord(record.aiId);
+  return inTurn(path, () => writeRecord(path, record, {durable: false}));
 }
 
 /** That there was none is success too. */
-export async function removeLaunchRecord(home: string, aiId: string): Promise<void> {
-  await removeFile(statePaths(home).launchRecord(aiId));
+export function removeLaunchRecord(home: string, aiId: string): Promise<void> {
+  const path = statePaths(home).launchRecord(aiId);
+  return inTurn(path, () => removeFile(path));
+}
+
+/** The last change of each record that is under way in this process, by path. */
+const changing = new Map<string, Promise<void>>();
+
+function inTurn(path: string, change: () => Promise<void>): Promise<void> {
+  const before = changing.get(path);
+  const mine = before ? before.then(change, change) : change();
+  changing.set(path, mine);
+  const done = (): void => {
+    if (changing.get(path) === mine) changing.delete(path);
+  };
+  mine.then(done, done);
+  return mine;
 }

@@ -1,9 +1,11 @@
 /** Where everything stands in the state folder. */
 import {createHash} from 'node:crypto';
 import {lstatSync, mkdirSync} from 'node:fs';
+import type {Stats} from 'node:fs';
 import {homedir, tmpdir} from 'node:os';
-import {join, resolve} from 'node:path';
+import {basename, join, resolve} from 'node:path';
 import {ConflictError, TektonError} from '../api/errors.js';
+import {errorCode, fileError} from './files.js';
 
 /** A fleet is known by namespace and name; both are DNS labels, so the dot between them is unambiguous. */
 export interface FleetKey {
@@ -25,11 +27,14 @@ export interface StatePaths {
   readonly fleets: string;
   readonly status: string;
   readonly logs: string;
+  /** Copies of the worker's program. */
+  readonly programs: string;
   readonly run: string;
   /** Kernel lock files: never deleted. */
   readonly locks: string;
   readonly controllerRecord: string;
   readonly fleet: (key: FleetKey) => string;
+  readonly fleetHistory: (key: FleetKey) => string;
   readonly fleetStatus: (key: FleetKey) => string;
   readonly log: (aiId: string) => string;
   readonly launchRecord: (aiId: string) => string;
@@ -59,10 +64,12 @@ export function statePaths(home: string): StatePaths {
     fleets: join(home, 'fleets'),
     status: join(home, 'status'),
     logs: join(home, 'logs'),
+    programs: join(home, 'bin'),
     run,
     locks: join(run, 'locks'),
     controllerRecord: join(run, 'controller.json'),
     fleet: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.json'),
+    fleetHistory: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.history.jsonl'),
     fleetStatus: key => inFolder('status', `${key.namespace}.${key.name}`, '.json'),
     log: aiId => inFolder('logs', aiId, '.log'),
     launchRecord: aiId => inFolder('run', aiId, '.json'),
@@ -87,7 +94,7 @@ export function controlSocketPath(
 ): string {
   const usual = join(home, 'run', `${fileName(aiId)}.sock`);
   if (Buffer.byteLength(usual) <= socketPathLimit) return usual;
-  const name = `${createHash('sha256').update(`${home}\0${aiId}`).digest('hex').slice(0, 24)}.sock`;
+  const name = hashedName(home, aiId);
   const bases = [environment['XDG_RUNTIME_DIR'], tmpdir(), '/tmp'];
   for (const base of bases) {
     if (base === undefined || base === '') continue;
@@ -102,19 +109,59 @@ export function controlSocketPath(
   });
 }
 
+/** Where the worker of the launch `uid` may have its control socket: what to try when its record is lost. */
+export function controlSocketPaths(
+  home: string,
+  aiId: string,
+  uid: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): readonly string[] {
+  return [ownSocketPath(home, aiId, uid, environment), controlSocketPath(home, aiId, environment)];
+}
+
+/** For a launch whose predecessor still has the usual path. @throws {ConflictError} as `controlSocketPath`. */
+export function ownSocketPath(
+  home: string,
+  aiId: string,
+  uid: string,
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): string {
+  return controlSocketPath(home, ownName(aiId, uid), environment);
+}
+
+/** Whether a control socket at `path` is this launch's alone: nobody else will ever bind it. */
+export function isOwnSocket(home: string, aiId: string, uid: string, path: string): boolean {
+  const own = ownName(aiId, uid);
+  return [`${own}.sock`, hashedName(home, own)].includes(basename(path));
+}
+
+function ownName(aiId: string, uid: string): string {
+  return `${aiId}.${uid.slice(0, 8)}`;
+}
+
+function hashedName(home: string, name: string): string {
+  return `${createHash('sha256').update(`${home}\0${name}`).digest('hex').slice(0, 24)}.sock`;
+}
+
 /** The temporary folder is everybody's: a folder that another user made there, or a link, is not ours to use. */
 function ensurePrivateFolder(folder: string): void {
-  try {
-    mkdirSync(folder, {mode: 0o700});
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') {
-      throw new TektonError(`cannot make the folder ${folder} for control sockets`, {cause: error});
-    }
-  }
-  const stat = lstatSync(folder);
+  const stat = makePrivateFolder(folder);
   const mine = stat.isDirectory() && stat.uid === (process.getuid?.() ?? stat.uid) && (stat.mode & 0o077) === 0;
   if (!mine) {
     throw new ConflictError(`cannot use ${folder} for control sockets: it is not a private folder of this user`);
+  }
+}
+
+function makePrivateFolder(folder: string): Stats {
+  try {
+    mkdirSync(folder, {mode: 0o700});
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw fileError(`cannot make the folder ${folder} for control sockets`, error);
+  }
+  try {
+    return lstatSync(folder);
+  } catch (error) {
+    throw fileError(`cannot use the folder ${folder} for control sockets`, error);
   }
 }
 

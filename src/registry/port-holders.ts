@@ -1,6 +1,6 @@
 /** Who listens on a port, where /proc tells. Read only when a port is refused: it walks the whole process table. */
 import {readdirSync, readlinkSync} from 'node:fs';
-import {linuxPids, readProc} from './processes.js';
+import {linuxPids, tryReadProc} from './processes.js';
 
 export interface PortHolder {
   readonly pid: number;
@@ -21,11 +21,11 @@ export async function describeHolders(ports: readonly number[]): Promise<Readonl
   }
   const holders = new Map<number, PortHolder>();
   if (portOfSocket.size === 0) return holders;
-  for (const pid of linuxPids()) {
+  for (const pid of knownPids()) {
     for (const link of openFiles(pid)) {
       const port = portOfSocket.get(link);
       if (port === undefined || holders.has(port)) continue;
-      holders.set(port, {pid, name: readProc(`${pid}/comm`)?.trim() ?? 'unknown'});
+      holders.set(port, {pid, name: tryReadProc(`${pid}/comm`)?.trim() ?? 'unknown'});
     }
   }
   return holders;
@@ -43,16 +43,25 @@ export async function listeningPorts(pid: number): Promise<readonly number[]> {
  * is some connection's own end, and free again in a moment. */
 export function isListenedOn(port: number): boolean | undefined {
   const sockets = listeningSockets();
-  return sockets.length === 0 && readProc('net/tcp') === undefined ? undefined : sockets.some(s => s.port === port);
+  return sockets.length === 0 && tryReadProc('net/tcp') === undefined ? undefined : sockets.some(s => s.port === port);
 }
 
 /** `/proc/net/tcp`: local address in hexadecimal `address:port`, state 0A is LISTEN, the inode is the tenth field. */
 function listeningSockets(): readonly {readonly port: number; readonly inode: string}[] {
   return ['net/tcp', 'net/tcp6']
-    .flatMap(path => (readProc(path) ?? '').split('\n').slice(1))
+    .flatMap(path => (tryReadProc(path) ?? '').split('\n').slice(1))
     .map(line => line.trim().split(/\s+/))
     .filter(fields => fields[3] === '0A')
     .map(fields => ({port: parseInt(fields[1]?.split(':')[1] ?? '', 16), inode: fields[9] ?? ''}));
+}
+
+/** To name a holder is a courtesy: none where the process table can't be read. */
+function knownPids(): readonly number[] {
+  try {
+    return linuxPids();
+  } catch {
+    return [];
+  }
 }
 
 function openFiles(pid: number): readonly string[] {

@@ -1,115 +1,229 @@
 /** Ports handed out under `.port_allocation.lock` and reserved from that moment. */
-import type {PortRange, ProcessIdentity} from '../api/types.js';
-import {TektonError} from '../api/errors.js';
+import {statSync} from 'node:fs';
+import type {BigIntStats} from 'node:fs';
+import type {PortRange} from '../api/types.js';
 import {choosePorts} from './choose-ports.js';
 import type {Choice, Holdings, PortRequest, Probe} from './choose-ports.js';
+import {Combiner, ownIdentity} from './combiner.js';
+import type {Prepare} from './combiner.js';
 import {entryIdentity, entryUid} from './entry-facts.js';
 import {readLaunchRecords} from './launch-records.js';
-import {withLock} from './locks.js';
-import type {HeldLock, LockOptions} from './locks.js';
+import type {HeldLock} from './locks.js';
+import {statePaths} from './paths.js';
+import {parsePortAction, unexpectedPortOutcome} from './port-actions.js';
+import type {Allocation, PortAction, PortOutcome} from './port-actions.js';
 import {HostUnusableError, PortTakenError, PortsExhaustedError, holderText} from './port-errors.js';
 import {describeHolder, describeHolders, isListenedOn} from './port-holders.js';
 import {probePort} from './port-probe.js';
-import {identify, isSame} from './processes.js';
+import {isSame} from './processes.js';
 import type {RegistryState} from './registry-file.js';
 import {liveReservations, readReservations, writeReservations} from './reservations.js';
 import type {Reservation} from './reservations.js';
 
 export type {PortRequest} from './choose-ports.js';
 
+export interface MovedFrom {
+  readonly port: number;
+  readonly holder: string | undefined;
+  /** Nobody listens on it: it is the local end of somebody's connection, and free again soon. */
+  readonly transient: boolean;
+}
+
 export type PortResult =
   | {
       readonly ok: true;
       readonly port: number;
       /** The preferred port that was not to be had, and who has it where the system tells. */
-      readonly movedFrom?: {readonly port: number; readonly holder: string | undefined};
+      readonly movedFrom?: MovedFrom;
     }
   | {readonly ok: false; readonly error: PortsExhaustedError | PortTakenError | HostUnusableError};
 
-export interface AllocateOptions extends LockOptions {
+export interface PortOptions {
   readonly home: string;
-  readonly range: PortRange;
   /** Reads the registry without a lock. */
   readonly registry: () => Promise<RegistryState>;
-  /** How long a reservation holds for a launch that comes to nothing while its owner lives. Default 120,000 ms. */
-  readonly holdMs?: number;
+  /** How long to wait for other allocations, in ms. Default 10,000. */
+  readonly timeoutMs?: number;
   readonly probe?: Probe;
 }
 
-/**
- * One port for each request, in order; a batch is one pass under one lock. The ports are reserved for the requests'
- * uids until their workers register, and bound once to be sure. A stranger may still come first: the worker that
- * finds its port taken reports it, and its owner asks again with `avoid`, which replaces the reservation. So does
- * the same process's request for another launch of the same specialist.
- *
- * @throws {LockBusyError} nothing was reserved.
- */
-export async function allocatePorts(
-  requests: readonly PortRequest[],
-  options: AllocateOptions,
-): Promise<readonly PortResult[]> {
-  if (requests.length === 0) return [];
-  const {choices, holdings} = await withLock(
-    options.home,
-    'port_allocation',
-    lock => reserve(requests, options, lock),
-    options,
-  );
-  return Promise.all(choices.map((choice, index) => result(choice, requests[index], holdings)));
+export interface AllocateOptions {
+  readonly range: PortRange;
+  /** How long a reservation holds for a launch that comes to nothing while its owner lives. Default 120,000 ms. */
+  readonly holdMs?: number;
 }
 
-/** Gives reservations back: launches that came to nothing. */
-export async function releasePorts(home: string, uids: readonly string[], options: LockOptions = {}): Promise<void> {
-  const gone = new Set(uids);
-  await withLock(
-    home,
-    'port_allocation',
-    async lock => {
-      const before = readReservations(home);
-      const after = before.filter(reservation => !gone.has(reservation.uid));
-      if (after.length < before.length) await writeReservations(home, after, lock);
-    },
-    options,
-  );
-}
+/** The ports of one state folder, for this process. */
+export class PortAllocator {
+  private readonly combiner: Combiner<PortAction, PortOutcome>;
+  private kept: {readonly stamp: string; readonly ports: Holdings['kept']} | undefined;
 
-interface Outcome {
-  readonly choices: readonly Choice[];
-  readonly holdings: Holdings;
-}
-
-async function reserve(requests: readonly PortRequest[], options: AllocateOptions, lock: HeldLock): Promise<Outcome> {
-  const {home, range, holdMs = 120_000, probe = probePort} = options;
-  const now = Date.now();
-  const owner = await ownIdentity();
-  const before = await options.registry();
-  const others = readReservations(home).filter(reservation => !isReplaced(reservation, requests, owner));
-  const open = withoutRegistered(others, before);
-  const standing = await liveReservations(home, open, now);
-  // An owner that is dead by now may have registered since: what it registered still counts.
-  const state = standing.length === open.length ? before : await options.registry();
-  const kept = new Map(readLaunchRecords(home).records.map(({port, aiId}) => [port, aiId]));
-  let holdings = holdingsOf(state, standing, kept);
-  const wishes = requests.map(request => withOwnPort(request, state));
-  let choices = await choosePorts(wishes, range, holdings, probe);
-  if (choices.some(choice => choice.type !== 'port')) {
-    // Entries of ours whose process is dead give way when a port is needed that they stand on.
-    holdings = holdingsOf(await withoutDead(state), standing, kept);
-    choices = await choosePorts(wishes, range, holdings, probe);
+  constructor(private readonly options: PortOptions) {
+    const {home, timeoutMs} = options;
+    this.combiner = new Combiner({
+      home,
+      lock: 'port_allocation',
+      ...(timeoutMs === undefined ? {} : {timeoutMs}),
+      file: statePaths(home).ports,
+      parse: parsePortAction,
+      isData: () => true,
+      commit: (actions, lock, prepare) => this.commit(actions, lock, prepare),
+    });
   }
-  const made = choices.flatMap((choice, index): Reservation[] => {
-    const request = requests[index];
-    if (choice.type !== 'port' || request === undefined) return [];
-    return [{port: choice.port, aiId: request.aiId, uid: request.uid, owner, expiresAt: now + holdMs}];
-  });
-  await writeReservations(home, [...standing, ...made], lock);
-  return {choices, holdings};
+
+  /**
+   * One port for each request, in order; a batch is one pass under one lock. The ports are reserved for the requests'
+   * uids until their workers register, and bound once to be sure. A stranger may still come first: the worker that
+   * finds its port taken reports it, and its owner asks again with `avoid`, which replaces the reservation. So does
+   * the same process's request for another launch of the same specialist.
+   *
+   * @throws {LockBusyError} nothing was reserved.
+   */
+  async allocate(
+    requests: readonly PortRequest[],
+    {range, holdMs = 120_000}: AllocateOptions,
+  ): Promise<readonly PortResult[]> {
+    if (requests.length === 0) return [];
+    const owner = await ownIdentity();
+    const outcome = await this.combiner.submit({type: 'allocate', requests, range, holdMs, owner});
+    if (outcome.type !== 'allocated') throw unexpectedPortOutcome(outcome);
+    return Promise.all(outcome.allocations.map((allocation, index) => this.result(allocation, requests[index])));
+  }
+
+  /** Gives reservations back: launches that came to nothing. */
+  async release(uids: readonly string[]): Promise<void> {
+    await this.combiner.submit({type: 'release', uids});
+  }
+
+  /** Serves all that wait with one look at registry, reservations and launch records. */
+  private async commit(
+    actions: readonly PortAction[],
+    lock: HeldLock,
+    prepare: Prepare<PortOutcome>,
+  ): Promise<readonly PortOutcome[]> {
+    const {home} = this.options;
+    const table = await this.table(actions);
+    const outcomes: PortOutcome[] = [];
+    for (const action of actions) outcomes.push(await this.perform(action, table));
+    if (table.changed) {
+      await writeReservations(home, table.reservations, lock, temporary => prepare(temporary, outcomes));
+    }
+    return outcomes;
+  }
+
+  private async table(actions: readonly PortAction[]): Promise<Table> {
+    const {home, registry} = this.options;
+    const before = await registry();
+    const read = readReservations(home);
+    const open = withoutRegistered(read, before);
+    // Those that are given up or replaced needn't be looked at.
+    const doubtful = open.filter(reservation => !actions.some(action => gives(action, reservation)));
+    const standing = await liveReservations(home, doubtful, Date.now());
+    // An owner that is dead by now may have registered since: what it registered still counts.
+    const state = standing.length === doubtful.length ? before : await registry();
+    const isStanding = new Set<Reservation>(standing);
+    const isDoubtful = new Set<Reservation>(doubtful);
+    const reservations = open.filter(reservation => isStanding.has(reservation) || !isDoubtful.has(reservation));
+    return {state, registered: portsOf(state), reservations, kept: this.keptPorts(), changed: false};
+  }
+
+  private async perform(action: PortAction, table: Table): Promise<PortOutcome> {
+    const rest = table.reservations.filter(reservation => !gives(action, reservation));
+    if (action.type === 'release') {
+      table.changed ||= rest.length < table.reservations.length;
+      table.reservations = rest;
+      return {type: 'released'};
+    }
+    const {requests, range, holdMs, owner} = action;
+    const {probe = probePort} = this.options;
+    const wishes = requests.map(request => withOwnPort(request, table.state));
+    const reserved = new Map(rest.map(reservation => [reservation.port, reservation]));
+    let holdings: Holdings = {kept: table.kept, registered: table.registered, reserved};
+    let choices = await choosePorts(wishes, range, holdings, probe);
+    if (choices.some(choice => choice.type !== 'port')) {
+      // Entries of ours whose process is dead give way when a port is needed that they stand on.
+      holdings = {...holdings, registered: portsOf(await withoutDead(table.state))};
+      choices = await choosePorts(wishes, range, holdings, probe);
+    }
+    const expiresAt = Date.now() + holdMs;
+    const made = choices.flatMap((choice, index): Reservation[] => {
+      const request = requests[index];
+      if (choice.type !== 'port' || request === undefined) return [];
+      return [{port: choice.port, aiId: request.aiId, uid: request.uid, owner, expiresAt}];
+    });
+    table.reservations = [...rest, ...made];
+    table.changed = true;
+    return {
+      type: 'allocated',
+      allocations: choices.map((choice, index) => allocation(choice, requests[index], holdings)),
+    };
+  }
+
+  /** Read again only when the folder of the launch records was written to. */
+  private keptPorts(): Holdings['kept'] {
+    const {home} = this.options;
+    const stat = statOf(statePaths(home).run);
+    const stamp = `${stat?.ino}.${stat?.mtimeNs}.${stat?.ctimeNs}`;
+    // Two changes within one tick of the kernel's clock have one time: a folder that was just changed may change again.
+    const isSettled = stat !== undefined && Date.now() - Number(stat.mtimeMs) > 50;
+    if (this.kept !== undefined && this.kept.stamp === stamp) return this.kept.ports;
+    const ports = new Map(readLaunchRecords(home).records.map(({port, aiId}) => [port, aiId]));
+    this.kept = isSettled ? {stamp, ports} : undefined;
+    return ports;
+  }
+
+  private async result({choice, rival}: Allocation, request: PortRequest | undefined): Promise<PortResult> {
+    switch (choice.type) {
+      case 'port': {
+        const wanted = request?.pinned ?? request?.preferred;
+        if (wanted === undefined || wanted === choice.port) return {ok: true, port: choice.port};
+        const holder = rival ?? (await strangeHolder(wanted));
+        const transient = holder === undefined && isListenedOn(wanted) === false;
+        return {ok: true, port: choice.port, movedFrom: {port: wanted, holder, transient}};
+      }
+      case 'taken': {
+        const holder = choice.by ?? (await strangeHolder(choice.port));
+        const transient = holder === undefined && isListenedOn(choice.port) === false;
+        return {ok: false, error: new PortTakenError(choice.port, holder, transient)};
+      }
+      case 'unusable':
+        return {ok: false, error: new HostUnusableError(choice.host, choice.port)};
+      case 'exhausted':
+        return {ok: false, error: new PortsExhaustedError(choice.range, await this.namesOfHolders(choice.range))};
+    }
+  }
+
+  /** Names only the first dozen of strangers: each costs nothing more, but nobody reads five thousand. */
+  private async namesOfHolders(range: PortRange): Promise<readonly string[]> {
+    const {home, registry} = this.options;
+    const reserved = new Map(readReservations(home).map(reservation => [reservation.port, reservation]));
+    const holdings: Holdings = {kept: new Map(), registered: portsOf(await registry()), reserved};
+    const ports = Array.from({length: range.to - range.from + 1}, (_, index) => range.from + index);
+    const strangers = await describeHolders(ports.filter(port => ourHolder(port, holdings) === undefined));
+    return ports.map(port => {
+      const stranger = strangers.get(port);
+      return `${ourHolder(port, holdings) ?? (stranger ? holderText(stranger) : 'another program')} (${port})`;
+    });
+  }
 }
 
-/** A process that asks again for the same launch, or for the next one of the same specialist, has given up the former. */
-function isReplaced(reservation: Reservation, requests: readonly PortRequest[], owner: ProcessIdentity): boolean {
-  const own = reservation.owner.pid === owner.pid && reservation.owner.startTime === owner.startTime;
-  return requests.some(({aiId, uid}) => uid === reservation.uid || (own && aiId === reservation.aiId));
+/** Who has which port, while one commit is made. */
+interface Table {
+  readonly state: RegistryState;
+  readonly registered: Holdings['registered'];
+  readonly kept: Holdings['kept'];
+  reservations: readonly Reservation[];
+  changed: boolean;
+}
+
+/**
+ * Whether the action gives the reservation up: a process that asks again for the same launch, or for the next one of
+ * the same specialist, has no use for the former.
+ */
+function gives(action: PortAction, {uid, aiId, owner}: Reservation): boolean {
+  if (action.type === 'release') return action.uids.includes(uid);
+  const own = owner.pid === action.owner.pid && owner.startTime === action.owner.startTime;
+  return action.requests.some(request => uid === request.uid || (own && aiId === request.aiId));
 }
 
 /** A launch that has registered holds its port by its entry. */
@@ -120,12 +234,10 @@ function withoutRegistered(reservations: readonly Reservation[], state: Registry
   });
 }
 
-function holdingsOf(state: RegistryState, reservations: readonly Reservation[], kept: Holdings['kept']): Holdings {
-  return {
-    kept,
-    registered: new Map([...state].map(([aiId, entry]) => [entry.port, aiId])),
-    reserved: new Map(reservations.map(reservation => [reservation.port, reservation])),
-  };
+function portsOf(state: RegistryState): Holdings['registered'] {
+  const ports = new Map<number, string>();
+  for (const [aiId, {port}] of state) ports.set(port, aiId);
+  return ports;
 }
 
 /** The port that the registry has for a specialist is the one it would like again. */
@@ -145,30 +257,10 @@ async function withoutDead(state: RegistryState): Promise<RegistryState> {
   return living;
 }
 
-async function ownIdentity(): Promise<ProcessIdentity> {
-  const identity = await identify(process.pid);
-  if (identity === undefined) throw new TektonError('cannot reserve ports: this process is not in the process table');
-  return identity;
-}
-
-async function result(choice: Choice, request: PortRequest | undefined, holdings: Holdings): Promise<PortResult> {
-  switch (choice.type) {
-    case 'port': {
-      const wanted = request?.pinned ?? request?.preferred;
-      if (wanted === undefined || wanted === choice.port) return {ok: true, port: choice.port};
-      const holder = ourHolder(wanted, holdings, request) ?? (await strangeHolder(wanted));
-      return {ok: true, port: choice.port, movedFrom: {port: wanted, holder}};
-    }
-    case 'taken': {
-      const holder = choice.by ?? (await strangeHolder(choice.port));
-      const transient = holder === undefined && isListenedOn(choice.port) === false;
-      return {ok: false, error: new PortTakenError(choice.port, holder, transient)};
-    }
-    case 'unusable':
-      return {ok: false, error: new HostUnusableError(choice.host, choice.port)};
-    case 'exhausted':
-      return {ok: false, error: new PortsExhaustedError(choice.range, await namesOfHolders(choice.range, holdings))};
-  }
+function allocation(choice: Choice, request: PortRequest | undefined, holdings: Holdings): Allocation {
+  const wanted = request?.pinned ?? request?.preferred;
+  const rival = wanted === undefined ? undefined : ourHolder(wanted, holdings, request);
+  return rival === undefined ? {choice} : {choice, rival};
 }
 
 function ourHolder(port: number, {registered, reserved}: Holdings, request?: PortRequest): string | undefined {
@@ -181,12 +273,11 @@ async function strangeHolder(port: number): Promise<string | undefined> {
   return holder && holderText(holder);
 }
 
-/** Names only the first dozen of strangers: each costs nothing more, but nobody reads five thousand. */
-async function namesOfHolders(range: PortRange, holdings: Holdings): Promise<readonly string[]> {
-  const ports = Array.from({length: range.to - range.from + 1}, (_, index) => range.from + index);
-  const strangers = await describeHolders(ports.filter(port => ourHolder(port, holdings) === undefined));
-  return ports.map(port => {
-    const stranger = strangers.get(port);
-    return `${ourHolder(port, holdings) ?? (stranger ? holderText(stranger) : 'another program')} (${port})`;
-  });
+/** Where it can't be had, the folder is read, which says why. */
+function statOf(folder: string): BigIntStats | undefined {
+  try {
+    return statSync(folder, {bigint: true, throwIfNoEntry: false});
+  } catch {
+    return undefined;
+  }
 }

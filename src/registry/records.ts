@@ -1,10 +1,13 @@
 /** Records that we write for ourselves: JSON with a `formatVersion`. A newer one than we know is left alone. */
-import {closeSync, constants, openSync, readFileSync, readdirSync} from 'node:fs';
+import {readdirSync} from 'node:fs';
 import {basename} from 'node:path';
 import {formatVersion} from '../api/types.js';
 import {ConflictError, TektonError} from '../api/errors.js';
 import {errorCode, fileError, writeWhole} from './files.js';
 import type {WriteOptions} from './files.js';
+import {NotOurFileError, readOwnText, readText} from './own-files.js';
+
+export {readText};
 
 export interface Versioned {
   readonly formatVersion: number;
@@ -23,7 +26,7 @@ export class DamagedRecordError extends TektonError {
  * @throws {DamagedRecordError} it is not whole.
  */
 export function readRecord<T extends Versioned>(path: string, required: readonly (keyof T & string)[]): T | undefined {
-  const text = readText(path);
+  const text = readRecordText(path);
   if (text === undefined) return undefined;
   const value = parseObject(text);
   const version = value?.['formatVersion'];
@@ -35,8 +38,7 @@ export function readRecord<T extends Versioned>(path: string, required: readonly
 
 /** Writes a record whole. @throws {ConflictError} a newer version's record stands there; it is not touched. */
 export async function writeRecord<T extends Versioned>(path: string, record: T, options?: WriteOptions): Promise<void> {
-  const standing = readText(path);
-  const version = standing === undefined ? undefined : parseObject(standing)?.['formatVersion'];
+  const version = parseObject(readOwnText(path) ?? '')?.['formatVersion'];
   if (typeof version === 'number' && version > formatVersion) throw newer(path, version);
   await writeWhole(path, `${JSON.stringify(record)}\n`, options);
 }
@@ -53,21 +55,13 @@ export function recordNames(folder: string): readonly string[] {
   }
 }
 
-/** Links are not followed: a record that is one was not written by us. */
-export function readText(path: string): string | undefined {
-  let fd: number;
+/** What is no file was not written by us. */
+function readRecordText(path: string): string | undefined {
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+    return readText(path);
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') return undefined;
-    throw fileError(`cannot read ${path}`, error);
-  }
-  try {
-    return readFileSync(fd, 'utf8');
-  } catch (error) {
-    throw fileError(`cannot read ${path}`, error);
-  } finally {
-    closeSync(fd);
+    if (!(error instanceof NotOurFileError)) throw error;
+    throw new DamagedRecordError(error.message, {cause: error.cause});
   }
 }
 

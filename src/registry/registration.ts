@@ -1,4 +1,4 @@
-/** Changes of the registry's state: pure, so that they can run again when another writer came first. */
+/** How entries come into the registry's state and out of it: can be done again when another writer came first. */
 import type {Json, ProcessIdentity} from '../api/types.js';
 import {ConflictError} from '../api/errors.js';
 import {entryFleet, entryUid, identityFacts} from './entry-facts.js';
@@ -20,8 +20,8 @@ export class PortRegisteredError extends ConflictError {
   override readonly name: string = 'PortRegisteredError';
   readonly holder: string;
 
-  constructor(registration: Registration, holder: string) {
-    super(`cannot register ${registration.aiId} on port ${registration.port}: it is registered to ${holder}`);
+  constructor({aiId, port}: {readonly aiId: string; readonly port: number}, holder: string) {
+    super(`cannot register ${aiId} on port ${port}: it is registered to ${holder}`);
     this.holder = holder;
   }
 }
@@ -38,37 +38,106 @@ export function entryOf(registration: Registration, uid: string, identity: Proce
   };
 }
 
-/** How a put deals with another entry that has the port. */
-export type OnTaken = (registration: Registration, holder: string, entry: RegistryEntry) => 'replace';
+/** A registration with the entry that comes of it. */
+export interface Listing {
+  readonly aiId: string;
+  readonly entry: RegistryEntry;
+}
+
+/** A state that is being changed: copied once, however many changes a commit makes. */
+export class Draft {
+  /** A copy of ours, or undefined while nothing differs from `given`. */
+  private copy: Map<string, RegistryEntry> | undefined;
+
+  constructor(private given: RegistryState) {}
+
+  get state(): RegistryState {
+    return this.copy ?? this.given;
+  }
+
+  get(aiId: string): RegistryEntry | undefined {
+    return this.state.get(aiId);
+  }
+
+  set(aiId: string, entry: RegistryEntry): void {
+    this.copy ??= new Map(this.given);
+    this.copy.set(aiId, entry);
+  }
+
+  delete(aiId: string): void {
+    this.copy ??= new Map(this.given);
+    this.copy.delete(aiId);
+  }
+
+  /** The state as it is now; later changes leave what this answers alone. */
+  share(): RegistryState {
+    this.replace(this.state);
+    return this.given;
+  }
+
+  /** Takes a state that somebody made of this one. It is left as it is. */
+  replace(state: RegistryState): void {
+    this.given = state;
+    this.copy = undefined;
+  }
+}
+
+/** A port that another specialist has, and who. */
+export interface Refusal {
+  readonly aiId: string;
+  readonly port: number;
+  readonly holder: string;
+}
 
 /**
- * Adds or replaces entries. One that says the same as before, its time aside, is left as it is; when all do, the
- * answer is the state that came in.
+ * Adds or replaces entries, all or none. One that says the same as before, its time aside, is left as it is. Another
+ * specialist that has a port of theirs gives way if `mayReplace` says so; else that is the answer.
  */
 export function put(
-  state: RegistryState,
-  entries: readonly (Registration & {readonly entry: RegistryEntry})[],
-  onTaken: OnTaken,
-): RegistryState {
-  let next: Map<string, RegistryEntry> | undefined;
-  const coming = new Set(entries.map(entry => entry.aiId));
-  const holders = new Map([...state].flatMap(([aiId, {port}]) => (coming.has(aiId) ? [] : [[port, aiId] as const])));
-  for (const registration of entries) {
-    const {aiId, entry} = registration;
-    const before = state.get(aiId);
-    const holder = holders.get(entry.port);
-    const other = holder === undefined || holder === aiId ? undefined : (next ?? state).get(holder);
-    if (holder !== undefined && other !== undefined) {
-      onTaken(registration, holder, other);
-      next ??= new Map(state);
-      next.delete(holder);
+  draft: Draft,
+  entries: readonly Listing[],
+  mayReplace: (holder: string, entry: RegistryEntry) => boolean,
+): Refusal | undefined {
+  const coming = new Set(entries.map(({aiId}) => aiId));
+  const holders = holdersOf(draft.state, new Set(entries.map(({entry}) => entry.port)), coming);
+  const gone = new Set<string>();
+  const given = new Map<number, Listing>();
+  for (const listing of entries) {
+    const {aiId, entry} = listing;
+    const rival = given.get(entry.port);
+    // A foreign edit may have given a port to several.
+    const standing = rival ? [[rival.aiId, rival.entry] as const] : (holders.get(entry.port) ?? []);
+    for (const [holder, other] of standing) {
+      if (holder === aiId) continue;
+      if (!mayReplace(holder, other)) return {aiId, port: entry.port, holder};
+      gone.add(holder);
     }
-    holders.set(entry.port, aiId);
-    if (before !== undefined && saysTheSame(before, entry)) continue;
-    next ??= new Map(state);
-    next.set(aiId, keepingTime(before, entry));
+    given.set(entry.port, listing);
   }
-  return next ?? state;
+  for (const holder of gone) if (!coming.has(holder)) draft.delete(holder);
+  for (const {aiId, entry} of entries) {
+    const before = draft.get(aiId);
+    if (gone.has(aiId) && given.get(entry.port)?.aiId !== aiId) {
+      if (before !== undefined) draft.delete(aiId);
+    } else if (before === undefined || !saysTheSame(before, entry)) {
+      draft.set(aiId, keepingTime(before, entry));
+    }
+  }
+  return undefined;
+}
+
+/** Who has these ports, `except` aside. */
+function holdersOf(
+  state: RegistryState,
+  ports: ReadonlySet<number>,
+  except: ReadonlySet<string>,
+): ReadonlyMap<number, readonly (readonly [aiId: string, entry: RegistryEntry])[]> {
+  const holders = new Map<number, (readonly [string, RegistryEntry])[]>();
+  for (const [aiId, entry] of state) {
+    if (!ports.has(entry.port) || except.has(aiId)) continue;
+    holders.set(entry.port, [...(holders.get(entry.port) ?? []), [aiId, entry]]);
+  }
+  return holders;
 }
 
 /** A launch is registered once, however often its facts change. */
@@ -78,28 +147,20 @@ function keepingTime(before: RegistryEntry | undefined, entry: RegistryEntry): R
 }
 
 /** Removes an entry; with `uid` only that launch's, so that an old worker's farewell can't remove its successor's. */
-export function remove(state: RegistryState, aiId: string, uid: string | undefined): RegistryState {
-  const entry = state.get(aiId);
-  if (entry === undefined || (uid !== undefined && entryUid(entry) !== uid)) return state;
-  const next = new Map(state);
-  next.delete(aiId);
-  return next;
+export function remove(draft: Draft, aiId: string, uid: string | undefined): boolean {
+  const entry = draft.get(aiId);
+  if (entry === undefined || (uid !== undefined && entryUid(entry) !== uid)) return false;
+  draft.delete(aiId);
+  return true;
 }
 
 /** Removes our entries of `fleets` (`<namespace>/<fleet>`) that are not in `keep`. */
-export function removeOthersOf(
-  state: RegistryState,
-  fleets: readonly string[],
-  keep: ReadonlySet<string>,
-): RegistryState {
-  const gone = [...state].filter(([aiId, entry]) => {
+export function removeOthersOf(draft: Draft, fleets: readonly string[], keep: ReadonlySet<string>): void {
+  for (const [aiId, entry] of draft.state) {
     const fleet = entryFleet(entry);
-    return fleet !== undefined && fleets.includes(fleet) && entryUid(entry) !== undefined && !keep.has(aiId);
-  });
-  if (gone.length === 0) return state;
-  const next = new Map(state);
-  for (const [aiId] of gone) next.delete(aiId);
-  return next;
+    if (fleet === undefined || !fleets.includes(fleet) || entryUid(entry) === undefined || keep.has(aiId)) continue;
+    draft.delete(aiId);
+  }
 }
 
 function saysTheSame(a: RegistryEntry, b: RegistryEntry): boolean {

@@ -7,15 +7,16 @@ import {entryIdentity, entryRoles, entryUid} from './entry-facts.js';
 import {appendEvent} from './events.js';
 import {ensureStateHome} from './home.js';
 import {stateHome} from './paths.js';
-import {allocatePorts, releasePorts} from './ports.js';
+import {PortAllocator} from './ports.js';
 import type {PortRequest, PortResult} from './ports.js';
 import {identify, isSame} from './processes.js';
 import {rebuildEntries} from './rebuild.js';
 import {RegistryFile} from './registry-file.js';
 import type {RegistryChange, RegistryState} from './registry-file.js';
 import type {RegistryEntry} from './registry-text.js';
-import {PortRegisteredError, entryOf, put, remove, removeOthersOf} from './registration.js';
-import type {Registration} from './registration.js';
+import {PortRegisteredError, entryOf} from './registration.js';
+import type {Listing, Registration} from './registration.js';
+import {unexpected} from './registry-actions.js';
 import {sleep} from './waiting.js';
 
 export interface RegistryClientOptions {
@@ -74,6 +75,7 @@ export class RegistryClient {
   private readonly ports: PortRange;
   private readonly options: RegistryClientOptions;
   private readonly file: RegistryFile;
+  private readonly allocator: PortAllocator;
   private preparing: Promise<void> | undefined;
 
   constructor(options: RegistryClientOptions = {}) {
@@ -86,6 +88,11 @@ export class RegistryClient {
       ...(lockTimeoutMs === undefined ? {} : {lockTimeoutMs}),
       rebuild: () => rebuildEntries(this.home),
       onHealed: ({damage, movedTo}) => this.reportHealing(damage, movedTo),
+    });
+    this.allocator = new PortAllocator({
+      home: this.home,
+      ...(lockTimeoutMs === undefined ? {} : {timeoutMs: lockTimeoutMs}),
+      registry: () => this.file.read(),
     });
   }
 
@@ -108,18 +115,13 @@ export class RegistryClient {
   /** Many requests under one lock, answered in order; one that can't be served doesn't keep the others from it. */
   async allocatePorts(requests: readonly PortRequest[]): Promise<readonly PortResult[]> {
     await this.prepare();
-    return allocatePorts(requests, {
-      home: this.home,
-      range: this.ports,
-      registry: () => this.file.read(),
-      ...this.lockOptions(),
-    });
+    return this.allocator.allocate(requests, {range: this.ports});
   }
 
   /** Gives up reservations by the uid of their launch. One that doesn't exist is no error. */
   async releasePorts(uids: readonly string[]): Promise<void> {
     await this.prepare();
-    await releasePorts(this.home, uids, this.lockOptions());
+    await this.allocator.release(uids);
   }
 
   /**
@@ -137,34 +139,24 @@ export class RegistryClient {
   async registerAll(requests: readonly RegisterRequest[]): Promise<readonly RegisteredSpecialist[]> {
     await this.prepare();
     const entries = await Promise.all(requests.map(prepareEntry));
-    const dead = new Set<string>();
+    const dead: Record<string, string> = {};
     for (;;) {
-      try {
-        const state = await this.file.update(before =>
-          put(before, entries, (registration, holder) => {
-            if (!dead.has(holder)) throw new PortRegisteredError(registration, holder);
-            return 'replace';
-          }),
-        );
-        return entries.flatMap(({aiId}) => specialist(aiId, state.get(aiId)) ?? []);
-      } catch (error) {
-        const holder = error instanceof PortRegisteredError ? error.holder : undefined;
-        if (holder === undefined || dead.has(holder) || !(await this.isDead(holder))) throw error;
-        dead.add(holder);
-      }
+      const outcome = await this.file.act({type: 'put', entries, dead});
+      if (outcome.type === 'listed') return outcome.entries.map(({aiId, entry}) => describe(aiId, entry));
+      if (outcome.type !== 'refused') throw unexpected(outcome);
+      const {refusal} = outcome;
+      const uid = await this.deadUid(refusal.holder);
+      if (uid === undefined || dead[refusal.holder] === uid) throw new PortRegisteredError(refusal, refusal.holder);
+      dead[refusal.holder] = uid;
     }
   }
 
   /** Removes the entry; with `uid` only if it is still that launch's. False: there was nothing to remove. */
   async deregister(aiId: string, {uid}: {readonly uid?: string} = {}): Promise<boolean> {
     await this.prepare();
-    let removed = false;
-    await this.file.update(before => {
-      const after = remove(before, aiId, uid);
-      removed = after !== before;
-      return after;
-    });
-    return removed;
+    const outcome = await this.file.act({type: 'remove', aiId, ...(uid === undefined ? {} : {uid})});
+    if (outcome.type !== 'removed') throw unexpected(outcome);
+    return outcome.removed;
   }
 
   /**
@@ -177,14 +169,9 @@ export class RegistryClient {
   async sync(fleets: readonly string[], facts: readonly RegisterRequest[]): Promise<readonly string[]> {
     await this.prepare();
     const entries = await Promise.all(facts.map(prepareEntry));
-    const keep = new Set(entries.map(entry => entry.aiId));
-    let differed: readonly string[] = [];
-    await this.file.update(before => {
-      const after = put(removeOthersOf(before, fleets, keep), entries, () => 'replace');
-      differed = changedKeys(before, after);
-      return after;
-    });
-    return differed;
+    const outcome = await this.file.act({type: 'sync', fleets, entries});
+    if (outcome.type !== 'synced') throw unexpected(outcome);
+    return outcome.differed;
   }
 
   /** Every entry, foreign ones included, in the file's order. */
@@ -247,11 +234,6 @@ export class RegistryClient {
     return this.file.update(change);
   }
 
-  private lockOptions(): {readonly timeoutMs?: number} {
-    const {lockTimeoutMs} = this.options;
-    return lockTimeoutMs === undefined ? {} : {timeoutMs: lockTimeoutMs};
-  }
-
   /** Once per client; a failure is tried again at the next call. */
   private async prepare(): Promise<void> {
     this.preparing ??= this.prepareHome();
@@ -268,10 +250,12 @@ export class RegistryClient {
     for (const warning of await ensureStateHome(this.home)) onWarning(warning);
   }
 
-  private async isDead(aiId: string): Promise<boolean> {
+  /** The uid of the entry, where it is ours and its process is gone. */
+  private async deadUid(aiId: string): Promise<string | undefined> {
     const entry = (await this.file.read()).get(aiId);
     const identity = entry === undefined || entryUid(entry) === undefined ? undefined : entryIdentity(entry);
-    return identity !== undefined && !(await isSame(identity));
+    const isDead = identity !== undefined && !(await isSame(identity));
+    return isDead ? entry && entryUid(entry) : undefined;
   }
 
   private async reportHealing(damage: string, movedTo: string): Promise<void> {
@@ -284,7 +268,7 @@ export class RegistryClient {
   }
 }
 
-async function prepareEntry(request: RegisterRequest): Promise<Registration & {readonly entry: RegistryEntry}> {
+async function prepareEntry(request: RegisterRequest): Promise<Listing> {
   const {aiId, port, component, metadata = {}} = request;
   if (aiId === '' || !Number.isInteger(port) || port < 1 || port > 65535) {
     throw new TektonError(`cannot register ${JSON.stringify(aiId)} on port ${port}: not an ai id and a port`);
@@ -292,16 +276,11 @@ async function prepareEntry(request: RegisterRequest): Promise<Registration & {r
   const identity = request.identity ?? (metadata['pid'] === undefined ? await identify(process.pid) : undefined);
   const uid = request.uid ?? (typeof metadata['uid'] === 'string' ? metadata['uid'] : randomUUID());
   const registration: Registration = {aiId, port, component, metadata: withoutUid(metadata)};
-  return {...registration, entry: entryOf(registration, uid, identity)};
+  return {aiId, entry: entryOf(registration, uid, identity)};
 }
 
 function withoutUid({uid: _uid, ...rest}: Readonly<Record<string, Json>>): Readonly<Record<string, Json>> {
   return rest;
-}
-
-function changedKeys(before: RegistryState, after: RegistryState): readonly string[] {
-  const keys = new Set([...before.keys(), ...after.keys()]);
-  return [...keys].filter(aiId => before.get(aiId) !== after.get(aiId));
 }
 
 function specialist(aiId: string, entry: RegistryEntry | undefined): RegisteredSpecialist | undefined {

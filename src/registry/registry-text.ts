@@ -10,10 +10,20 @@ export interface RegistryEntry {
   readonly registered_at: number;
 }
 
-/** An entry and the text it was read from, which is written back as it was: foreign fields and number formats survive. */
+/** An entry and its line of the file, which is written back as it was: foreign fields and number formats survive. */
 export interface StoredEntry {
   readonly entry: RegistryEntry;
-  readonly text: string;
+  readonly line: string;
+}
+
+/** `text` is the entry as JSON. */
+export function storedEntry(aiId: string, entry: RegistryEntry, text: string = JSON.stringify(entry)): StoredEntry {
+  return {entry, line: `${entryKey(aiId)}${text}`};
+}
+
+/** What an entry's line begins with. */
+export function entryKey(aiId: string): string {
+  return `  ${JSON.stringify(aiId)}: `;
 }
 
 export type StoredEntries = ReadonlyMap<string, StoredEntry>;
@@ -22,61 +32,53 @@ export interface ParsedRegistry {
   readonly entries: StoredEntries;
   /** Why the text needs healing: undefined when it is sound. `entries` has what could be saved. */
   readonly damage: string | undefined;
+  /** One entry a line, as `serializeRegistry` writes it: nothing that a tool or a person has laid out in another way. */
+  readonly linewise: boolean;
 }
 
 /** One entry a line, so that a change of one of 5,000 entries costs one parse, and people can read and diff it. */
 export function serializeRegistry(entries: StoredEntries): string {
   if (entries.size === 0) return '{}\n';
   const lines: string[] = [];
-  for (const [aiId, stored] of entries) lines.push(`  ${JSON.stringify(aiId)}: ${stored.text}`);
+  for (const {line} of entries.values()) lines.push(line);
   return `{\n${lines.join(',\n')}\n}\n`;
 }
 
-/** Never throws. `known` has lines that were parsed before. */
-export function parseRegistry(text: string, known: LineCache = new Map()): ParsedRegistry {
-  const ours = parseLines(text, known);
-  if (ours !== undefined) return {entries: ours, damage: undefined};
-  return parseAnything(text);
+/** Never throws. */
+export function parseRegistry(text: string): ParsedRegistry {
+  const ours = parseLines(text);
+  if (ours !== undefined) return {entries: ours, damage: undefined, linewise: true};
+  return {...parseAnything(text), linewise: false};
 }
-
-/** From the text of a line to its entry. */
-export type LineCache = Map<string, readonly [aiId: string, stored: StoredEntry]>;
 
 /**
  * The file as `serializeRegistry` wrote it. Lines that are members of an object each, between braces and with commas
  * between them, are an object together; anything else gives undefined.
  */
-function parseLines(text: string, known: LineCache): StoredEntries | undefined {
+function parseLines(text: string): StoredEntries | undefined {
   if (!text.startsWith('{\n') || !text.endsWith('\n}\n')) return undefined;
-  const lines = text.slice(2, -3).split(',\n');
   const entries = new Map<string, StoredEntry>();
-  const seen: LineCache = new Map();
-  for (const line of lines) {
-    const member = known.get(line) ?? parseMember(line);
+  for (const line of text.slice(2, -3).split(',\n')) {
+    const member = line.includes('\n') ? undefined : parseMember(line);
     if (member === undefined || entries.has(member[0])) return undefined;
-    entries.set(...member);
-    seen.set(line, member);
+    entries.set(member[0], storedEntry(...member, line.replace(memberKey, '')));
   }
-  replaceAll(known, seen);
   return entries;
 }
 
-function replaceAll(known: LineCache, seen: LineCache): void {
-  known.clear();
-  for (const [line, member] of seen) known.set(line, member);
-}
-
-function parseMember(line: string): readonly [string, StoredEntry] | undefined {
+/** A line, without the comma at its end. */
+export function parseMember(line: string): readonly [string, RegistryEntry] | undefined {
   const value = tryParse(`{${line}}`);
   const [member, second] = isObject(value) ? Object.entries(value) : [];
   if (member === undefined || second !== undefined) return undefined;
   const entry = parseEntry(member[1]);
-  const start = line.indexOf('{');
-  return entry && [member[0], {entry, text: line.slice(start)}];
+  return entry && [member[0], entry];
 }
 
+const memberKey = /^\s*"(?:[^"\\]|\\.)*"\s*:\s*/;
+
 /** The predecessor's layout, somebody's edit, or damage: whole entries are picked out of the text one by one. */
-function parseAnything(text: string): ParsedRegistry {
+function parseAnything(text: string): Omit<ParsedRegistry, 'linewise'> {
   const value = tryParse(text);
   const entries = pickEntries(text);
   if (value === undefined) return {entries, damage: text.trim() === '' ? 'it is empty' : 'it is not valid JSON'};
@@ -86,8 +88,12 @@ function parseAnything(text: string): ParsedRegistry {
   return {entries, damage};
 }
 
-/** A key, a colon and an opening brace: `"athena-ai": {`. */
-const memberStart = /"((?:[^"\\]|\\.)*)"\s*:\s*(?=\{)/g;
+/**
+ * A key, a colon and an opening brace: `"athena-ai": {`, where a member can begin: behind a brace or a comma, or at the
+ * beginning of an indented line. What is left of a key that damage has cut in two is none: it would stand for somebody
+ * who never was, and keep a port.
+ */
+const memberStart = /(?<=(?:^|[{},])\s*|\n[ \t]+)"((?:[^"\\]|\\.)*)"\s*:\s*(?=\{)/g;
 
 function pickEntries(text: string): StoredEntries {
   const entries = new Map<string, StoredEntry>();
@@ -99,7 +105,7 @@ function pickEntries(text: string): StoredEntries {
     const aiId = tryParse(`"${match[1] ?? ''}"`);
     if (raw === undefined || entry === undefined || typeof aiId !== 'string') continue;
     // Line breaks in JSON are layout only: inside of strings they are escaped.
-    entries.set(aiId, {entry, text: raw.replace(/\s*\n\s*/g, ' ')});
+    entries.set(aiId, storedEntry(aiId, entry, raw.replace(/\s*\n\s*/g, ' ')));
     memberStart.lastIndex = end ?? text.length;
   }
   return entries;

@@ -29,21 +29,34 @@ interface PortsRecord {
  */
 export function readReservations(home: string): readonly Reservation[] {
   try {
-    return readRecord<PortsRecord>(statePaths(home).ports, ['reservations'])?.reservations ?? [];
+    const found: unknown = readRecord<PortsRecord>(statePaths(home).ports, ['reservations'])?.reservations;
+    return Array.isArray(found) ? found.filter(isReservation) : [];
   } catch (error) {
     if (error instanceof DamagedRecordError) return [];
     throw error;
   }
 }
 
-/** For the holder of the `port_allocation` lock. */
+function isReservation(value: unknown): value is Reservation {
+  if (typeof value !== 'object' || value === null) return false;
+  const {port, aiId, uid, owner, expiresAt} = value as Partial<Record<keyof Reservation, unknown>>; // checked in these lines
+  const isWhole = typeof aiId === 'string' && typeof uid === 'string' && typeof owner === 'object' && owner !== null;
+  return isWhole && Number.isInteger(port) && typeof expiresAt === 'number';
+}
+
+/** For the holder of the `port_allocation` lock. `ready` is called with the new file's temporary name, right before it counts. */
 export async function writeReservations(
   home: string,
   reservations: readonly Reservation[],
   lock: HeldLock,
+  ready: (temporary: string) => void = () => undefined,
 ): Promise<void> {
   const record: PortsRecord = {formatVersion, reservations};
-  await writeRecord(statePaths(home).ports, record, {durable: false, beforeCommit: () => lock.assertHeld()});
+  const beforeCommit = (temporary: string): void => {
+    ready(temporary);
+    lock.assertHeld();
+  };
+  await writeRecord(statePaths(home).ports, record, {durable: false, beforeCommit});
 }
 
 /**

@@ -34,6 +34,8 @@ export interface Worker {
   readonly hello: Hello;
   /** It was found, and gave no answer when it was taken in hand: whether it lives is for probes to find out. */
   readonly silent?: boolean;
+  /** It lives, but its control socket is gone for good: it can be told nothing but to end. */
+  readonly unreachable?: boolean;
   /** Resolves once, when the process is gone, however it went; never rejects. */
   readonly exited: Promise<LastExit>;
   /** Takes effect for chats that begin afterwards. */
@@ -65,19 +67,36 @@ export interface Remains {
 }
 
 export interface Discovery {
+  /** One for each ai id at most. */
   readonly workers: readonly Worker[];
   readonly remains: readonly Remains[];
+  /** They have a successor, serve the connections that they have, and end by themselves. */
+  readonly retiring: readonly Worker[];
+  /** Ours, but of no use: another instance has their name, or nothing reaches them. The caller stops them. */
+  readonly superfluous?: readonly Worker[];
+  /** Pids of what workers that are gone had left running: it was killed. */
+  readonly ended?: readonly number[];
 }
 
 export interface Runtime {
   /**
-   * Finds every worker of this state folder, whoever started it, and takes it in hand; starts and stops nothing.
+   * Finds every worker of this state folder, whoever started it, and takes it in hand; starts and stops no worker, but
+   * ends what workers that are gone had started. A predecessor that only serves its last connections is left to end by
+   * itself.
    *
    * @throws {TektonError} when records can't be read: then nothing may be concluded from what is missing.
    */
   discover(): Promise<Discovery>;
   /** Records the intent, starts the process, and waits until it listens. Does not throw for what the worker does. */
   launch(request: LaunchRequest): Promise<LaunchOutcome>;
+  /**
+   * Puts a new instance in the place of `worker`, which serves: same name, host and port (those of `request` have to be
+   * those of `worker`), and the port is never closed. Resolves when the new one listens and the old one no longer does;
+   * the old one's hello is `retired` then, it answers those who are connected, and exits by itself, at the latest after
+   * its grace. When it fails, the old one is as it was, unless it has gone for a reason of its own. Does not throw for
+   * what the workers do.
+   */
+  replace(worker: Worker, request: LaunchRequest): Promise<LaunchOutcome>;
   /** Forgets the remains of a worker that was pruned; of one that runs (another fleet's by now) it forgets nothing. */
   forget(aiId: string): Promise<void>;
 }

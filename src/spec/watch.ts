@@ -83,7 +83,8 @@ async function begin(watched: WatchedPaths, tell: () => void, rearm: () => void)
   });
   // What can't be watched any more shows as a change: the load that follows says what is wrong with it.
   watcher.on('error', tell);
-  await new Promise<void>(resolve => watcher.once('ready', resolve));
+  // Of nothing to watch chokidar never says that it is ready.
+  if (watched.folders.size > 0) await new Promise<void>(resolve => watcher.once('ready', resolve));
   return watcher;
 }
 

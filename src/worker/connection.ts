@@ -20,32 +20,42 @@ const maxOutstandingBytes = 2 * maxLineBytes;
 
 type Task = () => Promise<void> | undefined;
 
+/** Whether the client waits for nothing: all that it asked has been answered and sent. */
+export type IsIdle = () => boolean;
+
 /** Serves `socket` until it closes. `serveHttp` takes over when the first bytes are those of HTTP. */
 export function serve(
   socket: Socket,
   specialist: Specialist,
-  serveHttp: (socket: Socket, begin: Buffer, specialist: Specialist) => void,
-): void {
+  serveHttp: (socket: Socket, begin: Buffer, specialist: Specialist) => IsIdle,
+): IsIdle {
   specialist.clients++;
   socket.on('close', () => specialist.clients--);
   // What broke a connection is the client's affair; `close` follows.
   socket.on('error', () => undefined);
   let begin: Buffer | undefined;
+  let isIdle: IsIdle = () => true;
+  const json = (): JsonConnection => {
+    const connection = new JsonConnection(socket, specialist);
+    isIdle = () => connection.isIdle;
+    return connection;
+  };
   const first = (chunk: Buffer): void => {
     begin = begin === undefined ? chunk : Buffer.concat([begin, chunk]);
     const detected = detect(begin);
     if (detected === 'undecided') return;
     socket.off('data', first).off('end', ended);
-    if (detected === 'http') serveHttp(socket, begin, specialist);
-    else new JsonConnection(socket, specialist).receive(begin);
+    if (detected === 'http') isIdle = serveHttp(socket, begin, specialist);
+    else json().receive(begin);
   };
   const ended = (): void => {
     if (begin === undefined) return void socket.end();
-    const connection = new JsonConnection(socket, specialist);
+    const connection = json();
     connection.receive(begin);
     connection.receiveEnd();
   };
   socket.on('data', first).on('end', ended);
+  return () => isIdle();
 }
 
 class JsonConnection {
@@ -79,6 +89,10 @@ class JsonConnection {
       this.#stopWatching();
       this.#stopChats();
     });
+  }
+
+  get isIdle(): boolean {
+    return this.#outstanding === 0 && this.#socket.writableLength === 0;
   }
 
   receive(chunk: Buffer): void {

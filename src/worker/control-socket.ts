@@ -1,10 +1,20 @@
 /** The owner's door: a Unix socket that only the worker's own user can open. */
-import {lstatSync, unlinkSync} from 'node:fs';
+import {lstatSync, mkdirSync, unlinkSync} from 'node:fs';
 import {connect, createServer} from 'node:net';
 import type {Server, Socket} from 'node:net';
+import {dirname} from 'node:path';
 import {LineDecoder, encode} from '../protocol/codec.js';
 import type {Decoded} from '../protocol/codec.js';
-import type {ControlNotice, ControlReply, ControlRequest, Hello, WorkerConfig} from '../protocol/control.js';
+import type {
+  ControlNotice,
+  ControlReply,
+  ControlRequest,
+  Hello,
+  LaunchMessage,
+  SuccessorOrder,
+  WorkerConfig,
+} from '../protocol/control.js';
+import type {Handover} from './handover.js';
 import {closeAll, isInUse, ListenError} from './server.js';
 import type {Specialist} from './specialist.js';
 
@@ -13,12 +23,18 @@ const usageEveryMs = 1_000;
 
 export interface ControlServer {
   close(): Promise<void>;
+  /** Listens at its path again where somebody has removed or replaced the socket; else does nothing. @throws {ListenError} */
+  reopen(): Promise<void>;
 }
 
 /** What the owner may order beyond configuring. */
 export interface Orders {
+  /** No new chats; resolves when those under way have ended, or after `graceMs`. */
+  drain(graceMs: number): Promise<void>;
   /** Resolves when drained or after `graceMs`; the worker then ends by itself. */
   shutdown(graceMs: number): Promise<void>;
+  /** As the control protocol's `replace`; until the listener has changed hands, `calledOff` undoes it. Never rejects. */
+  replace(order: SuccessorOrder, calledOff: AbortSignal): Promise<Handover>;
 }
 
 /**
@@ -38,12 +54,30 @@ export async function listenControl(specialist: Specialist, path: string, orders
 }
 
 function bind(specialist: Specialist, path: string, orders: Orders): Promise<ControlServer> {
-  const sockets = new Set<Socket>();
-  const server = createServer(socket => {
-    sockets.add(socket);
-    socket.once('close', () => sockets.delete(socket));
-    serveOwner(socket, specialist, orders);
-  });
+  /** With each what there is still to say at the end. */
+  const owners = new Map<Socket, () => void>();
+  const create = (): Server =>
+    createServer(socket => {
+      socket.once('close', () => owners.delete(socket));
+      owners.set(socket, serveOwner(socket, specialist, orders));
+    });
+  let server = create();
+  const close = (): Promise<void> => {
+    for (const farewell of owners.values()) farewell();
+    return closeAll(server, [...owners.keys()]);
+  };
+  const reopen = async (): Promise<void> => {
+    if (lstatSync(path, {throwIfNoEntry: false}) && !(await isAbandoned(path))) return;
+    // Closing removes whatever stands at the path, so it comes first. The connections that are open stay.
+    server.close();
+    mkdirSync(dirname(path), {recursive: true, mode: 0o700});
+    await listening((server = create()), specialist, path);
+    specialist.log('info', 'control socket opened again');
+  };
+  return listening(server, specialist, path).then(() => ({close, reopen}));
+}
+
+function listening(server: Server, specialist: Specialist, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', cause => reject(new ListenError(path, cause)));
     listenPrivately(server, path);
@@ -51,7 +85,7 @@ function bind(specialist: Specialist, path: string, orders: Orders): Promise<Con
       server.on('error', error =>
         specialist.log('error', 'cannot accept on the control socket', {error: error.message}),
       );
-      resolve({close: () => closeAll(server, sockets)});
+      resolve();
     });
   });
 }
@@ -78,10 +112,12 @@ function isAbandoned(path: string): Promise<boolean> {
   });
 }
 
-function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): void {
+/** @returns to be called before the end: tells what the owner hasn't been told yet */
+function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): () => void {
   const decoder = new LineDecoder();
   const ownerLeft = specialist.model.ownerConnected();
-  let unsubscribe: () => void = () => undefined;
+  const left = new AbortController();
+  let subscription: Subscription | undefined;
   const send = (message: ControlReply | ControlNotice): void => {
     if (socket.writable) socket.write(encode(message));
   };
@@ -92,22 +128,29 @@ function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): voi
       return;
     }
     if (request.type === 'subscribe') {
-      unsubscribe();
-      unsubscribe = notify(specialist, send);
+      subscription?.end();
+      subscription = notify(specialist, send);
     }
-    obey(request, specialist, orders).then(send, (error: unknown) => {
+    obey(request, specialist, orders, left.signal).then(send, (error: unknown) => {
       send({id: request.id, ok: false, error: error instanceof Error ? error.message : String(error)});
     });
   };
   socket.on('data', (chunk: Buffer) => decoder.push(chunk).forEach(take));
   socket.on('error', () => undefined);
   socket.on('close', () => {
-    unsubscribe();
+    subscription?.end();
     ownerLeft();
+    left.abort(new Error('the order came from somebody who left'));
   });
+  return () => subscription?.flush();
 }
 
-async function obey(request: ControlRequest, specialist: Specialist, orders: Orders): Promise<ControlReply> {
+async function obey(
+  request: ControlRequest,
+  specialist: Specialist,
+  orders: Orders,
+  left: AbortSignal,
+): Promise<ControlReply> {
   const {id} = request;
   switch (request.type) {
     case 'hello':
@@ -124,12 +167,16 @@ async function obey(request: ControlRequest, specialist: Specialist, orders: Ord
       return {id, ok: true};
     case 'drain':
       specialist.log('info', 'draining');
-      await specialist.drain(request.graceMs);
+      await orders.drain(request.graceMs);
       return {id, ok: true};
     case 'shutdown':
       specialist.log('info', 'shutting down', {by: 'owner'});
       await orders.shutdown(request.graceMs);
       return {id, ok: true};
+    case 'replace': {
+      const done = await orders.replace(request, left);
+      return done.ok ? {id, ok: true, successor: {pid: done.pid}} : {id, ...done};
+    }
     case 'subscribe':
       return {id, ok: true};
   }
@@ -152,12 +199,19 @@ function hello(specialist: Specialist): Hello {
     declared,
     choice,
     draining: specialist.draining,
+    retired: specialist.retired,
+    ...(specialist.replacing && {replacing: true}),
     usage: specialist.usage,
   };
 }
 
-/** @returns stops it */
-function notify(specialist: Specialist, send: (notice: ControlNotice) => void): () => void {
+interface Subscription {
+  /** Says what was held back. */
+  flush(): void;
+  end(): void;
+}
+
+function notify(specialist: Specialist, send: (notice: ControlNotice) => void): Subscription {
   let toldAt = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
   const tell = (): void => {
@@ -172,11 +226,17 @@ function notify(specialist: Specialist, send: (notice: ControlNotice) => void): 
     else timer = setTimeout(tell, waitMs).unref();
   });
   const stopSuspect = specialist.onSuspect(code => send({type: 'model-suspect', code}));
-  return () => {
+  const flush = (): void => {
+    if (timer === undefined) return;
+    clearTimeout(timer);
+    tell();
+  };
+  const end = (): void => {
     clearTimeout(timer);
     stopUsage();
     stopSuspect();
   };
+  return {flush, end};
 }
 
 /** The peer is our own user's controller: outline and numbers are checked, the configuration is its word. */
@@ -191,6 +251,8 @@ function parseControl(value: unknown): ControlRequest | undefined {
     case 'shutdown':
       if (!('graceMs' in value) || typeof value.graceMs !== 'number' || !(value.graceMs >= 0)) return undefined;
       return {id: value.id, type: value.type, graceMs: value.graceMs};
+    case 'replace':
+      return isOrder(value) ? value : undefined;
     case 'configure':
       if (!('config' in value) || !isConfig(value.config)) return undefined;
       return {id: value.id, type: value.type, config: value.config};
@@ -203,7 +265,33 @@ function parseControl(value: unknown): ControlRequest | undefined {
   }
 }
 
-export function isConfig(value: unknown): value is WorkerConfig {
+function isOrder(value: object): value is Extract<ControlRequest, {type: 'replace'}> {
+  const has = (name: string, type: 'string' | 'number' | 'object'): boolean => typeof Reflect.get(value, name) === type;
+  return (
+    ['program', 'execPath', 'cwd', 'logPath'].every(name => has(name, 'string')) &&
+    has('startupMs', 'number') &&
+    has('env', 'object') &&
+    'launch' in value &&
+    isLaunch(value.launch)
+  );
+}
+
+export function isLaunch(value: unknown): value is LaunchMessage {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'uid' in value &&
+    typeof value.uid === 'string' &&
+    'port' in value &&
+    Number.isInteger(value.port) &&
+    'controlPath' in value &&
+    typeof value.controlPath === 'string' &&
+    'config' in value &&
+    isConfig(value.config)
+  );
+}
+
+function isConfig(value: unknown): value is WorkerConfig {
   return (
     typeof value === 'object' &&
     value !== null &&

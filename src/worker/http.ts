@@ -5,6 +5,7 @@
  */
 import type {Socket} from 'node:net';
 import {matchesToken} from './auth.js';
+import type {IsIdle} from './connection.js';
 import {isLoopback} from './departure.js';
 import {readiness} from './health.js';
 import {lingeringEnd} from './linger.js';
@@ -27,8 +28,8 @@ interface Answer {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** Takes over a connection whose first bytes are those of an HTTP request. */
-export function serveHttp(socket: Socket, begin: Buffer, specialist: Specialist): void {
+/** Takes over a connection whose first bytes are those of an HTTP request. Idle means that the request is not whole. */
+export function serveHttp(socket: Socket, begin: Buffer, specialist: Specialist): IsIdle {
   let bytes = begin;
   let answered = false;
   let complete = false;
@@ -69,6 +70,7 @@ export function serveHttp(socket: Socket, begin: Buffer, specialist: Specialist)
   });
   socket.on('close', () => clearTimeout(timer));
   look();
+  return () => !complete;
 }
 
 async function respond(head: Head, socket: Socket, specialist: Specialist): Promise<Answer> {

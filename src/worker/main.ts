@@ -6,13 +6,15 @@
  * and every step is synchronous but the binding itself.
  */
 import {closeSync, fstatSync, openSync, readFileSync, writeSync} from 'node:fs';
+import type {Server} from 'node:net';
 import {describeError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
-import type {LaunchMessage, LaunchReport} from '../protocol/control.js';
-import {isConfig} from './control-socket.js';
+import type {HandoverMessage, LaunchMessage, LaunchReport} from '../protocol/control.js';
+import {isLaunch} from './control-socket.js';
 import {stderrLog} from './log.js';
 import type {Log} from './log.js';
 import {ListenError} from './server.js';
+import type {Inherit} from './server.js';
 import {startWorker} from './start.js';
 import type {RunningWorker} from './start.js';
 import type {CreateProvider} from './specialist.js';
@@ -33,8 +35,9 @@ async function main(): Promise<void> {
   dieLoudly(log);
   try {
     const message = readLaunch();
-    const {uid, port, controlPath, config} = message;
-    const worker = await startWorker({config, uid, port, controlPath, createProvider, log});
+    const {uid, port, controlPath, config, inherits} = message;
+    const options = {config, uid, port, controlPath, createProvider, log, ...(inherits && {inherit})};
+    const worker = await startWorker(options);
     obeySignals(worker, log);
     report({type: 'listening', pid: process.pid, port: worker.port});
     log('info', 'listening', {host: config.host, port: worker.port, model: config.choice.model});
@@ -80,19 +83,21 @@ function parseLaunch(text: string): LaunchMessage {
   return value;
 }
 
-function isLaunch(value: unknown): value is LaunchMessage {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'uid' in value &&
-    typeof value.uid === 'string' &&
-    'port' in value &&
-    Number.isInteger(value.port) &&
-    'controlPath' in value &&
-    typeof value.controlPath === 'string' &&
-    'config' in value &&
-    isConfig(value.config)
-  );
+/**
+ * Asks the predecessor for its listening server. Asked for only now, so that it comes when there is somebody to take it:
+ * a server that nobody takes over would accept connections and lose them.
+ */
+function inherit(...[take, failed]: Parameters<Inherit>): void {
+  const orphaned = (): void => failed(new Error('its predecessor ended before it handed the socket over'));
+  process.once('disconnect', orphaned);
+  process.once('message', (_message, listener) => {
+    process.off('disconnect', orphaned);
+    take(listener as Server); // what our own program sends with its only message
+    process.disconnect();
+  });
+  const ready: HandoverMessage = {type: 'ready'};
+  if (process.send === undefined || !process.connected) orphaned();
+  else process.send(ready);
 }
 
 /** By hand the descriptor may be absent, or one of Node's own, which is no pipe or file. Nobody may be reading. */
@@ -117,8 +122,10 @@ function obeySignals(worker: RunningWorker, log: Log): void {
   };
   process.on('SIGTERM', stop);
   process.on('SIGINT', stop);
-  // The terminal or session that launched it is gone: that is no reason to end.
-  process.on('SIGHUP', () => undefined);
+  // A terminal or session that is gone is no reason to end. Whoever finds the control socket gone asks for it like this.
+  process.on('SIGHUP', () => {
+    worker.reopen().catch((error: unknown) => log('error', describeError(error)));
+  });
 }
 
 function dieLoudly(log: Log): void {

@@ -61,6 +61,10 @@ export class Specialist {
   port = 0;
   /** Open client connections. */
   clients = 0;
+  /** A successor is being started. */
+  replacing = false;
+  /** A successor listens in its place. */
+  retired = false;
   readonly startedAt: number;
   readonly #createProvider: CreateProvider;
   readonly #chats = new Set<AbortController>();

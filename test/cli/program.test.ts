@@ -79,6 +79,7 @@ describe('flags', () => {
 
 describe('usage errors', () => {
   test.each([
+    ['help nothing', "error: unknown command 'nothing'\nhint: tekton-ai --help lists the verbs\n"],
     ['gett', "error: unknown command 'gett'\n(Did you mean get?)\nhint: tekton-ai --help lists the verbs\n"],
     ['get --wath', "error: unknown option '--wath'\n(Did you mean --watch?)\nhint: tekton-ai get --help\n"],
     [
@@ -130,6 +131,8 @@ describe('help', () => {
        run                          apply and keep it so in the foreground
        delete                       stop and forget a specialist that no file
                                     declares any more
+       rollout                      restart, hold and take back: restart, status,
+                                    history, undo, pause, resume
 
      Look before you leap:
        plan                         print what apply would do
@@ -139,9 +142,12 @@ describe('help', () => {
 
      Look and talk:
        get                          list specialists
+       wait                         wait until specialists stand as wanted
        status                       components, ports, models, health and memory, and
                                     why something is not well
        describe                     everything about one specialist
+       why                          what led to the state that one specialist is in,
+                                    and what comes next
        logs                         print a specialist's log
        chat                         talk to a specialist; without a message,
                                     interactively
@@ -161,7 +167,7 @@ describe('help', () => {
 
      Exit codes:
        0    ok                          4    invalid input or usage
-       1    failed                      5    conflict, or a lock is busy
+       1    failed                      5    conflict, stale plan, or a lock is busy
        2    changes (where asked for)   130  interrupted
        3    not ready in time
        diff: 0 same, 1 differs, above 1 error

@@ -46,7 +46,7 @@ describe('a specialist that is served by hand', () => {
 
   it('shows its memory in status', async () => {
     const {out} = await cli(['status'], {home: state.home});
-    expect(out).toMatch(/\nathena +athena-ai +\d+ +offline:expertise +Ready +0 +\d+s +\d+ MB\n$/);
+    expect(out).toMatch(/\nathena +athena-ai +\d+ +offline:expertise +Ready +0 +\d+s +[\d.]+ [MG]B\n$/);
   });
 
   it('prints as YAML that reads back as the same document', async () => {

@@ -11,6 +11,8 @@ export interface RuntimeWorld {
   readonly request: (changes?: Partial<WorkerConfig>) => Promise<LaunchRequest>;
   /** One whose worker ends before it listens, and whose error output has a line with this text. */
   readonly failing: () => Promise<{readonly request: LaunchRequest; readonly stderr: string}>;
+  /** The same for one that is to replace `worker`. */
+  readonly failingSuccessor: (worker: Worker) => Promise<{readonly request: LaunchRequest; readonly stderr: string}>;
   /** From outside, past the runtime. */
   readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP') => Promise<void>;
   readonly loseRecord: (aiId: string) => Promise<void>;
@@ -55,7 +57,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>)
     }
 
     it('finds nothing where nothing was launched', async () => {
-      expect(await runtime.discover()).toEqual({workers: [], remains: []});
+      expect(await runtime.discover()).toEqual({workers: [], remains: [], retiring: []});
     });
 
     describe('a launch', () => {
@@ -213,6 +215,115 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>)
       });
     });
 
+    describe('a replacement', () => {
+      async function replace(worker: Worker, changes: Partial<WorkerConfig> = {}): Promise<Worker> {
+        const outcome = await runtime.replace(worker, await successor(worker, changes));
+        if (outcome.type !== 'listening') throw new Error(outcome.message);
+        return outcome.worker;
+      }
+
+      async function successor(worker: Worker, changes: Partial<WorkerConfig> = {}): Promise<LaunchRequest> {
+        return {...(await world.request(changes)), port: worker.port};
+      }
+
+      it('listens on the same port as another process, and the old one ends by itself', async () => {
+        const old = await launch({generation: 1, declared: {a: 1}});
+        const worker = await replace(old, {generation: 2, declared: {a: 2}, specHash: 'h2'});
+        expect(worker.instance.uid).not.toBe(old.instance.uid);
+        expect(worker.instance.identity.pid).not.toBe(old.instance.identity.pid);
+        expect(worker).toMatchObject({aiId: old.aiId, host: old.host, port: old.port});
+        expect(worker.hello).toMatchObject({generation: 2, declared: {a: 2}, specHash: 'h2', retired: false});
+        expect(old.hello.retired).toBe(true);
+        expect(await worker.ping(5000)).toBe(true);
+        expect(await old.ping(5000)).toBe(false);
+        expect(await old.exited).toMatchObject({code: 0});
+        expect(await worker.ping(5000)).toBe(true);
+      });
+
+      it('leaves its predecessor the chats that are under way, and it ends after the last of them', async () => {
+        const old = await launch();
+        const chat = await world.chat(old);
+        const worker = await replace(old);
+        expect(await Promise.race([old.exited, worker.ping(5000)])).toBe(true);
+        chat.finish();
+        expect(await chat.answered).toBe(true);
+        expect(await old.exited).toMatchObject({code: 0});
+      });
+
+      it('is what the next runtime finds, and apart from it who is retiring', async () => {
+        const old = await launch();
+        const chat = await world.chat(old);
+        const worker = await replace(old, {generation: 2});
+        const {workers, retiring, remains} = await world.runtime().discover();
+        expect(workers.map(w => w.instance.uid)).toEqual([worker.instance.uid]);
+        expect(workers[0]?.hello.generation).toBe(2);
+        expect(retiring.map(w => w.instance.uid)).toEqual([old.instance.uid]);
+        expect(remains).toEqual([]);
+        expect(await retiring[0]?.stop(0)).toHaveProperty('at');
+        expect(await chat.answered).toBe(false);
+        expect((await world.runtime().discover()).retiring).toEqual([]);
+        expect(await worker.ping(5000)).toBe(true);
+      });
+
+      it('is found though its launch record is lost', async () => {
+        const old = await launch();
+        await world.chat(old);
+        const worker = await replace(old);
+        await world.loseRecord(worker.aiId);
+        const found = await rediscover();
+        expect(found.instance.uid).toBe(worker.instance.uid);
+        // Its record is written anew in the background; a configuration is written after it, and waited for.
+        await found.configure((await world.request({generation: 3})).config);
+        await found.kill();
+        const {workers, remains} = await world.runtime().discover();
+        expect(workers).toEqual([]);
+        expect(remains.map(r => r.port)).toEqual([worker.port]);
+      });
+
+      it('may be had of a worker that somebody else launched, and of one that is a replacement itself', async () => {
+        (await launch()).release();
+        const second = await replace(await rediscover());
+        const third = await replace(second);
+        expect(await third.ping(5000)).toBe(true);
+        expect((await rediscover()).instance.uid).toBe(third.instance.uid);
+      });
+
+      it('that is killed leaves the port to whoever is launched next, though its predecessor is still there', async () => {
+        const old = await launch();
+        const chat = await world.chat(old);
+        const worker = await replace(old);
+        await world.signal(worker, 'SIGKILL');
+        await worker.exited;
+        const outcome = await runtime.launch(await successor(old));
+        if (outcome.type !== 'listening') throw new Error(outcome.message);
+        expect(await outcome.worker.ping(5000)).toBe(true);
+        chat.finish();
+        expect(await chat.answered).toBe(true);
+      });
+
+      it('that does not come up leaves the old one as it was, and says why', async () => {
+        const old = await launch({generation: 1});
+        const {request, stderr} = await world.failingSuccessor(old);
+        const outcome = await runtime.replace(old, request);
+        if (outcome.type !== 'failed') throw new Error('it did not fail');
+        expect(outcome.message).toContain(`cannot replace ${request.config.name}: `);
+        expect(outcome.exit?.code).toBeGreaterThan(0);
+        expect(outcome.exit?.stderrTail.join('\n')).toContain(stderr);
+        expect(old.hello).toMatchObject({generation: 1, retired: false});
+        expect(await old.ping(5000)).toBe(true);
+        const found = await rediscover();
+        expect(found.instance.uid).toBe(old.instance.uid);
+        expect(await (await replace(old)).ping(5000)).toBe(true);
+      });
+
+      it('of a worker that is gone fails', async () => {
+        const old = await launch();
+        await old.kill();
+        expect(await runtime.replace(old, await successor(old))).toMatchObject({type: 'failed'});
+        expect((await runtime.discover()).workers).toEqual([]);
+      });
+    });
+
     describe('letting go', () => {
       it('leaves the worker alive, for the next runtime to find as it was', async () => {
         const worker = await launch({generation: 4});
@@ -277,7 +388,7 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>)
         const {name, namespace, fleet, component} = hello;
         expect(remains).toMatchObject([{aiId, name, namespace, fleet, component, port}]);
         await runtime.forget(aiId);
-        expect(await world.runtime().discover()).toEqual({workers: [], remains: []});
+        expect(await world.runtime().discover()).toEqual({workers: [], remains: [], retiring: []});
       });
 
       it('forgets what it never knew without a word', async () => {

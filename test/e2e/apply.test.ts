@@ -136,7 +136,7 @@ it('ends with 3 when the time is over, and says whom it waited for', async () =>
   try {
     const hung = await box.run(['apply', '--timeout', '1s']);
     expect(hung.exitCode).toBe(3);
-    expect(hung.stderr).toMatch(/error: the controller did not answer to load in time\nhint: .*kill -9/);
+    expect(hung.stderr).toMatch(/error: the controller did not answer in time \(to load\)\nhint: .*kill -9/);
   } finally {
     kill(box.controllerPid(), 'SIGCONT');
   }

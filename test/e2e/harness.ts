@@ -42,16 +42,16 @@ export interface FleetSpec extends Omit<FleetFields, 'specialists'> {
 
 /**
  * A function that makes sandboxes, each with `size` free ports from `firstPort` or a little higher on. They are closed
- * after each test of the file that called this.
+ * after each test of the file that called this. `home` is the state folder's path below the sandbox.
  */
-export function sandboxes(firstPort: number, size = 50): () => Promise<Sandbox> {
+export function sandboxes(firstPort: number, size = 50, home = 's'): () => Promise<Sandbox> {
   if (!existsSync(program)) throw new Error(`${program} is missing: build first, with npm run build`);
   const open: Sandbox[] = [];
   afterEach(async () => {
     for (const sandbox of open.splice(0)) await sandbox.close();
   }, 60_000);
   return async () => {
-    const sandbox = await Sandbox.create(await freeRange(firstPort, size));
+    const sandbox = await Sandbox.create(await freeRange(firstPort, size), home);
     open.push(sandbox);
     return sandbox;
   };
@@ -66,16 +66,16 @@ export class Sandbox {
   readonly work: string;
   readonly ports: PortRange;
 
-  private constructor(folder: string, ports: PortRange) {
+  private constructor(folder: string, ports: PortRange, home: string) {
     this.folder = folder;
-    this.home = join(folder, 's');
+    this.home = join(folder, home);
     this.work = join(folder, 'w');
     this.ports = ports;
   }
 
   /** The path is short: a control socket's path must fit into 107 bytes. */
-  static async create(ports: PortRange): Promise<Sandbox> {
-    const sandbox = new Sandbox(await realpath(await mkdtemp('/tmp/tk-')), ports);
+  static async create(ports: PortRange, home: string): Promise<Sandbox> {
+    const sandbox = new Sandbox(await realpath(await mkdtemp('/tmp/tk-')), ports, home);
     await mkdir(join(sandbox.folder, 'h'));
     await mkdir(sandbox.work);
     return sandbox;

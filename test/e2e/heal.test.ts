@@ -57,6 +57,20 @@ it('lives on without its controller, and the next one adopts it with no restart'
   expect(replaced.status.port).toBe(athena.status.port);
 });
 
+it('says what to do about a damaged record of a fleet, and makes it anew from the file', async () => {
+  const box = await started(['hermes', 'athena']);
+  const pids = await box.pids();
+  await writeFile(join(box.home, 'fleets/default.dev.json'), 'garbage');
+  const get = await box.run(['get']);
+  expect(get.exitCode).toBe(1);
+  expect(get.stderr).toContain(
+    'default.dev.json: it is damaged\nhint: Nothing was stopped. Apply the file of fleet dev again',
+  );
+  const up = await box.ok(['up']);
+  expect(up.stderr).toContain('warning: the record of fleet default/dev was damaged; it was moved to ');
+  expect(await box.pids()).toEqual(pids);
+});
+
 it('replaces a worker that hangs', async () => {
   const probes = {periodSeconds: 0.2, timeoutSeconds: 0.2, failureThreshold: 2};
   const box = await started(['hermes', {component: 'athena', probes}]);

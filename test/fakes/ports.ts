@@ -113,10 +113,22 @@ export class FakeStore implements Store {
   readonly events: FleetEvent[] = [];
   unreadable: Error | undefined;
   unwritable: Error | undefined;
+  #changed: (() => void) | undefined;
 
   async readFleets(): Promise<readonly FleetRecord[]> {
     if (this.unreadable) throw this.unreadable;
     return [...this.records.values()].map(text => JSON.parse(text) as FleetRecord);
+  }
+
+  watchFleets(changed: () => void): () => void {
+    this.#changed = changed;
+    return () => (this.#changed = undefined);
+  }
+
+  /** A hand removes a record; whoever watches is told. */
+  removeFleet(key: FleetKey): void {
+    this.records.delete(fleetId(key));
+    this.#changed?.();
   }
 
   async updateFleet(
@@ -188,6 +200,10 @@ export class FakeSources implements Sources {
 export class FakeRegistry implements Registry {
   /** Ports that it knows to be taken by others. */
   readonly taken = new Set<number>();
+  /** Who has which of the taken ports; where the system tells. */
+  readonly holders = new Map<number, string>();
+  /** Those of the taken ports that nobody listens on: somebody's client ports. */
+  readonly transient = new Set<number>();
   /** Living programs that registered themselves, by ai id. */
   readonly strangers = new Map<string, string>();
   readonly passes: (readonly PortRequest[])[] = [];
@@ -244,7 +260,9 @@ export class FakeRegistry implements Registry {
       !this.taken.has(port) && !avoid.includes(port) && (this.#held.get(port) ?? aiId) === aiId;
     this.expire(aiId);
     if (pinned !== undefined && !free(pinned)) {
-      return {ok: false, reason: 'PortTaken', message: `port ${pinned} is taken by another program`};
+      const transient = this.#isTransient(pinned) && {transient: true};
+      const holder = this.holders.get(pinned) ?? 'another program';
+      return {ok: false, reason: 'PortTaken', message: `port ${pinned} is taken by ${holder}`, ...transient};
     }
     const all = Array.from({length: range.to - range.from + 1}, (_, i) => range.from + i);
     const port = pinned ?? [preferred ?? range.from, ...all].find(free);
@@ -252,7 +270,13 @@ export class FakeRegistry implements Registry {
       return {ok: false, reason: 'PortsExhausted', message: `no free port in ${range.from}-${range.to}`};
     }
     this.#held.set(port, aiId);
-    return {ok: true, port};
+    if (preferred === undefined || preferred === port || pinned !== undefined) return {ok: true, port};
+    const movedFrom = {port: preferred, holder: this.holders.get(preferred), transient: this.#isTransient(preferred)};
+    return {ok: true, port, movedFrom};
+  }
+
+  #isTransient(port: number): boolean {
+    return this.taken.has(port) && this.transient.has(port);
   }
 }
 

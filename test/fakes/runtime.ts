@@ -30,8 +30,14 @@ export class FakeProcess {
   config: WorkerConfig;
   usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
   draining = false;
+  /** A successor listens in its place. */
+  retired = false;
+  /** As one of a version that knows no `replace`. */
+  old = false;
   /** As under SIGSTOP: is there, answers nothing. */
   hung = false;
+  /** Its control socket is gone for good; it serves. */
+  unreachable = false;
   /** Answers pings of others, not this many of the next ones. */
   missPings = 0;
   refuseConfigure: string | undefined;
@@ -70,9 +76,9 @@ export class FakeProcess {
 
   hello(): Hello {
     const {aiId, name, component, host, fleet, namespace, generation, specHash, declared, choice} = this.config;
-    const {instance, port, draining, usage} = this;
+    const {instance, port, draining, retired, old, usage} = this;
     const who = {uid: instance.uid, pid: instance.identity.pid, port, aiId, name, component, host, fleet, namespace};
-    return {...who, generation, specHash, declared, choice, draining, usage};
+    return {...who, generation, specHash, declared, choice, draining, ...(!old && {retired}), usage};
   }
 }
 
@@ -98,15 +104,23 @@ export class FakeRuntime implements Runtime {
     this.#clock = clock;
   }
 
-  /** The living process of a name. */
+  /** The living process of a name, predecessors that are retiring aside. */
   process(name: string): FakeProcess {
-    const found = this.processes.find(p => p.alive && p.config.name === name);
+    const found = this.#serving.find(p => p.config.name === name);
     if (!found) throw new Error(`no living process of ${name}`);
     return found;
   }
 
   get running(): readonly string[] {
-    return this.processes.filter(p => p.alive).map(p => p.config.name);
+    return this.#serving.map(p => p.config.name);
+  }
+
+  get retiring(): readonly FakeProcess[] {
+    return this.processes.filter(p => p.alive && p.retired);
+  }
+
+  get #serving(): readonly FakeProcess[] {
+    return this.processes.filter(p => p.alive && !p.retired);
   }
 
   /** As if somebody had removed the launch record. */
@@ -116,12 +130,24 @@ export class FakeRuntime implements Runtime {
 
   async discover(): Promise<Discovery> {
     if (this.unreadable) throw this.unreadable;
-    const alive = this.processes.filter(p => p.alive);
-    const workers = alive.map(process => new FakeWorker(process, this, this.#clock));
+    const inHand = (process: FakeProcess): Worker => new FakeWorker(process, this, this.#clock);
+    // Of several under one name the last counts.
+    const chosen = new Map(this.#serving.map(process => [process.config.aiId, process]));
+    const workers = [...chosen.values()].map(inHand);
+    const superfluous = this.#serving.filter(process => chosen.get(process.config.aiId) !== process).map(inHand);
     // A lost record is written anew.
-    for (const process of alive) this.#records.set(process.config.aiId, {request: process.launch, process});
+    for (const process of chosen.values()) this.#records.set(process.config.aiId, {request: process.launch, process});
     const dead = [...this.#records.values()].filter(({process}) => !process?.alive);
-    return {workers, remains: dead.map(({request}) => remainsOf(request))};
+    const remains = dead.map(({request}) => remainsOf(request));
+    return {workers, remains, retiring: this.retiring.map(inHand), ...(superfluous.length > 0 && {superfluous})};
+  }
+
+  /** As a bug, or a crash in the middle of a handover, may leave it: a second instance beside the first. */
+  duplicate(name: string, port: number): FakeProcess {
+    const {launch} = this.process(name);
+    const process = new FakeProcess({...launch, uid: `${launch.uid}-2`, port}, this.#nextPid++, this.#clock.iso());
+    this.processes.push(process);
+    return process;
   }
 
   async launch(request: LaunchRequest): Promise<LaunchOutcome> {
@@ -130,10 +156,10 @@ export class FakeRuntime implements Runtime {
     this.log.push(`launch ${name}`);
     const script = this.scripts.get(name)?.shift() ?? this.always.get(name) ?? {type: 'listen'};
     this.#records.set(aiId, {request, process: undefined});
-    if (this.occupied.has(request.port) || this.processes.some(p => p.alive && p.port === request.port)) {
+    if (this.occupied.has(request.port) || this.#serving.some(p => p.port === request.port)) {
       return {type: 'failed', reason: 'PortTaken', message: `cannot listen on port ${request.port}`};
     }
-    if (this.processes.some(p => p.alive && p.config.aiId === aiId)) {
+    if (this.#serving.some(p => p.config.aiId === aiId)) {
       return {type: 'failed', reason: 'LaunchFailed', message: `cannot start ${name}: its control socket is in use`};
     }
     switch (script.type) {
@@ -155,6 +181,51 @@ export class FakeRuntime implements Runtime {
       default:
         return script satisfies never;
     }
+  }
+
+  async replace(worker: Worker, request: LaunchRequest): Promise<LaunchOutcome> {
+    const {aiId, name} = request.config;
+    const old = this.#serving.find(p => p.instance.uid === worker.instance.uid);
+    this.launches.push(request);
+    this.log.push(`replace ${name}`);
+    const script = this.scripts.get(name)?.shift() ?? this.always.get(name) ?? {type: 'listen'};
+    const failed = (why: string, exit?: LastExit): LaunchOutcome => {
+      return {type: 'failed', reason: 'LaunchFailed', message: `cannot replace ${name}: ${why}`, ...(exit && {exit})};
+    };
+    if (!old || old.old) return failed('the control connection is closed');
+    if (old.hung) {
+      await this.#sleep(request.startupMs);
+      return failed(`no reply to replace`);
+    }
+    switch (script.type) {
+      case 'fail': {
+        const {code = 1, stderr = []} = script;
+        return failed(`it ended with exit code ${code}`, {at: this.#clock.iso(), code, stderrTail: stderr});
+      }
+      case 'hang':
+        await Promise.race([this.#sleep(request.startupMs), old.exited]);
+        return failed(old.alive ? 'it did not listen' : 'the control connection is closed');
+      case 'listen': {
+        if (script.afterMs !== undefined) await Promise.race([this.#sleep(script.afterMs), old.exited]);
+        if (!old.alive) return failed('the control connection is closed');
+        const process = new FakeProcess(request, this.#nextPid++, this.#clock.iso());
+        this.processes.push(process);
+        this.#records.set(aiId, {request, process});
+        old.retired = true;
+        void this.#retire(old);
+        return {type: 'listening', worker: new FakeWorker(process, this, this.#clock)};
+      }
+      default:
+        return script satisfies never;
+    }
+  }
+
+  /** Until its chats have ended, or its grace has. */
+  async #retire(process: FakeProcess): Promise<void> {
+    const end = this.#clock.monotonic() + process.config.graceMs;
+    do await this.#sleep(250);
+    while (process.alive && process.chats > 0 && this.#clock.monotonic() < end);
+    process.end({code: 0});
   }
 
   async forget(aiId: string): Promise<void> {
@@ -195,6 +266,10 @@ class FakeWorker implements Worker {
     return this.#process.hello();
   }
 
+  get unreachable(): boolean {
+    return this.#process.unreachable;
+  }
+
   async configure(config: WorkerConfig): Promise<void> {
     const {name} = this.#process.config;
     this.#reach('configure');
@@ -211,7 +286,7 @@ class FakeWorker implements Worker {
 
   async ping(timeoutMs: number): Promise<boolean> {
     const process = this.#process;
-    if (!process.alive) return false;
+    if (!process.alive || process.retired) return false;
     if (process.missPings > 0) process.missPings -= 1;
     else if (!process.hung) return true;
     await new Promise<void>(resolve => this.#clock.after(timeoutMs, resolve));
@@ -245,7 +320,7 @@ class FakeWorker implements Worker {
   }
 
   #reach(what: string): void {
-    if (!this.#process.alive || this.#process.hung) throw new Error(`no reply to ${what}`);
+    if (!this.#process.alive || this.#process.hung || this.#process.unreachable) throw new Error(`no reply to ${what}`);
   }
 
   /** Until the chats under way have ended, or the grace has. */

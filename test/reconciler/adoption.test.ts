@@ -178,8 +178,27 @@ describe('a controller that is killed', () => {
   });
 });
 
+describe('a worker whose control socket is gone for good', () => {
+  it('serves on, and is started again when its declaration changes', async () => {
+    await world.apply([desire('athena', {model: 'm1'})]);
+    const controller = await world.start();
+    await world.clock.advance(1000);
+    world.runtime.process('athena').unreachable = true;
+    await world.clock.advance(60_000);
+    expect(world.named('athena').status).toMatchObject({phase: 'Ready', restarts: 0});
+    await world.apply([desire('athena', {model: 'm2'})]);
+    await controller.loadRecords();
+    await world.clock.advance(1000);
+    expect(world.runtime.log).toEqual(['launch athena', 'stop athena', 'gone athena', 'launch athena']);
+    expect(world.runtime.process('athena').config.model).toBe('m2');
+    expect(world.events('athena').find(({reason}) => reason === 'Restarted')?.message).toBe(
+      'its control socket is gone, so it cannot be told of model',
+    );
+  });
+});
+
 describe('what nobody declares', () => {
-  it('is left alone where its fleet has no record, whether it answers or not', async () => {
+  it('is only watched where its fleet has no record, until that was missed twice', async () => {
     await world.apply([desire('athena')]);
     const first = await world.start();
     await world.close(first);
@@ -188,9 +207,11 @@ describe('what nobody declares', () => {
     world.runtime.log.length = 0;
     await world.start();
     world.runtime.process('athena').hung = true;
-    await world.clock.advance(120_000);
+    await world.clock.advance(29_000);
     expect(world.runtime.log).toEqual(['launch hermes']);
     expect(world.runtime.running).toContain('athena');
+    await world.clock.advance(40_000);
+    expect(world.runtime.log).toEqual(['launch hermes', 'stop athena', 'gone athena', 'forget athena-ai']);
   });
 
   it('is taken over without a restart when its record comes', async () => {

@@ -116,7 +116,7 @@ describe('an edit', () => {
 
   it('of the environment restarts the worker on its port', async () => {
     await applyNow([desire('athena', {model: 'm1', env: {A: '1'}}), desire('hermes')]);
-    expect(world.runtime.log).toEqual(['stop athena', 'gone athena', 'launch athena']);
+    expect(world.runtime.log).toEqual(['replace athena']);
     expect(world.runtime.process('athena')).toMatchObject({port: 45000, launch: {env: {A: '1'}}});
     expect(world.named('athena').status).toMatchObject({phase: 'Ready', observedGeneration: 2, restarts: 0});
     expect(world.events('athena').find(e => e.reason === 'Restarted')?.message).toContain('env.A');

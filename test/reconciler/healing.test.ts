@@ -288,6 +288,66 @@ describe('a port', () => {
     expect(world.registry.entries).toMatchObject([{aiId: 'athena-ai', port: 45001}]);
   });
 
+  it('that a stranger listens on is given up at once, and the event names the stranger', async () => {
+    await world.apply([desire('athena')]);
+    controller = await world.start();
+    world.registry.taken.add(45000);
+    world.registry.holders.set(45000, 'python3 (pid 4711)');
+    world.runtime.process('athena').end({signal: 'SIGKILL'});
+    await world.clock.advance(100);
+    expect(world.runtime.process('athena').port).toBe(45001);
+    expect(world.events('athena').find(e => e.reason === 'PortMoved')?.message).toBe(
+      'port 45000 is taken by python3 (pid 4711); now on 45001',
+    );
+  });
+
+  it("that is somebody's client port for a moment is waited for, and moves nobody", async () => {
+    await world.apply([desire('athena')]);
+    controller = await world.start();
+    world.registry.taken.add(45000);
+    world.registry.transient.add(45000);
+    world.runtime.process('athena').end({signal: 'SIGKILL'});
+    await world.clock.advance(2000);
+    expect(world.runtime.running).toEqual([]);
+    world.registry.taken.clear();
+    await world.clock.advance(300);
+    expect(world.runtime.process('athena').port).toBe(45000);
+    expect(world.reasons('athena')).not.toContain('PortMoved');
+  });
+
+  it("that stays somebody's client port is waited for no longer than three seconds, and holds up nobody else", async () => {
+    await world.apply([desire('athena'), desire('hermes')]);
+    controller = await world.start();
+    world.registry.taken.add(45000);
+    world.registry.transient.add(45000);
+    for (const name of ['athena', 'hermes']) world.runtime.process(name).end({signal: 'SIGKILL'});
+    await world.clock.advance(500);
+    expect(world.runtime.running).toEqual(['hermes']);
+    await world.clock.advance(3000);
+    expect([...world.runtime.running].sort()).toEqual(['athena', 'hermes']);
+    expect(world.reasons('athena')).toContain('PortMoved');
+  });
+
+  it("that is pinned and somebody's client port for a moment is looked at again after a second", async () => {
+    await world.apply([desire('athena', {port: 45000})]);
+    world.registry.taken.add(45000);
+    world.registry.transient.add(45000);
+    controller = await world.start();
+    expect(world.named('athena').status.phase).toBe('Stalled');
+    world.registry.taken.clear();
+    await world.clock.advance(1000);
+    expect(world.named('athena').status.phase).toBe('Ready');
+  });
+
+  it('that another state folder takes as fast as we do is looked for elsewhere', async () => {
+    await world.apply([desire('athena')]);
+    // The other one has all that is low, and its reservations are not ours to see.
+    for (let port = 45000; port < 45020; port++) world.runtime.occupied.add(port);
+    controller = await world.start();
+    await world.clock.advance(100);
+    expect(world.named('athena').status).toMatchObject({phase: 'Ready', port: 47500, restarts: 0});
+  });
+
   it('that is pinned and taken asks for a person, spins not, and is taken once it is free', async () => {
     await world.apply([desire('athena', {port: 45000})]);
     world.registry.taken.add(45000);

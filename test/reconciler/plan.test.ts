@@ -1,4 +1,5 @@
 import {describe, expect, it, test} from '@jest/globals';
+import {hashOf} from '../../src/api/hash.js';
 import type {Desired} from '../../src/api/types.js';
 import {isMassPrune, noClaims, planFleet, planSpecialist} from '../../src/reconciler/plan.js';
 import type {Claims, PlanInput} from '../../src/reconciler/plan.js';
@@ -43,7 +44,7 @@ describe('the next step of one specialist', () => {
   });
 
   it('takes what a worker without facts runs with for nothing declared', () => {
-    const {declared: _, ...silent} = observe(athena);
+    const {declared: _, specHash: __, ...silent} = observe(athena);
     expect(step(athena, silent)).toMatchObject({type: 'restart'});
   });
 
@@ -92,7 +93,9 @@ describe('how a change takes effect', () => {
   it('is told by name and not by its beginning', () => {
     // `environment` or `portal` would be fields of their own.
     const declared = {component: 'athena', portal: 1, environment: 'x'};
-    expect(step({...desire('athena'), declared}, observe(desire('athena')))?.type).toBe('reconfigure');
+    expect(step({...desire('athena'), declared, specHash: hashOf(declared)}, observe(desire('athena')))?.type).toBe(
+      'reconfigure',
+    );
   });
 });
 
@@ -127,11 +130,16 @@ describe('a conflict', () => {
 
   it('about a pinned port says who has it', () => {
     const taken = claims({ports: new Map([[45001, 'hermes-ai']])});
-    expect(step(athena, observe(athena), true, taken)).toMatchObject({
+    expect(step(athena, observe(desire('athena')), true, taken)).toMatchObject({
       type: 'block',
       message: 'port 45001 is pinned by hermes-ai of another fleet',
     });
     expect(step(desire('athena', {port: 45002}), undefined, true, taken)?.type).toBe('create');
+  });
+
+  it('about a pinned port is none for who listens on it', () => {
+    const taken = claims({ports: new Map([[45001, 'hermes-ai']])});
+    expect(step(athena, observe(athena), true, taken)?.type).toBe('keep');
   });
 
   it('keeps nobody from stopping what is not to run', () => {

@@ -6,7 +6,7 @@ import {readEvents} from '../../src/registry/events.js';
 import {writeLaunchRecord} from '../../src/registry/launch-records.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
 import {statePaths} from '../../src/registry/paths.js';
-import {allocatePorts} from '../../src/registry/ports.js';
+import {PortAllocator} from '../../src/registry/ports.js';
 import {identify} from '../../src/registry/processes.js';
 import type {RegistryState} from '../../src/registry/registry-file.js';
 import {readReservations} from '../../src/registry/reservations.js';
@@ -59,7 +59,7 @@ describe('allocatePort', () => {
     expect(result).toEqual({
       ok: true,
       port: ports.from + 2,
-      movedFrom: {port: ports.from, holder: expect.stringContaining(`pid ${process.pid}`)},
+      movedFrom: {port: ports.from, holder: expect.stringContaining(`pid ${process.pid}`), transient: false},
     });
   });
 
@@ -121,7 +121,8 @@ describe('allocatePort', () => {
     const entry = {port: ports.from, component: 'a', metadata: {uid: 'u'}, registered_at: 1};
     const states: RegistryState[] = [new Map(), new Map([['a-ai', entry]])];
     const registry = async (): Promise<RegistryState> => states.shift() ?? new Map();
-    const results = await allocatePorts([{aiId: 'b-ai', uid: 'v'}], {home, range: ports, registry});
+    const allocator = new PortAllocator({home, registry});
+    const results = await allocator.allocate([{aiId: 'b-ai', uid: 'v'}], {range: ports});
     expect(results).toEqual([{ok: true, port: ports.from + 1}]);
   });
 
@@ -222,7 +223,13 @@ describe('sync', () => {
 
 describe('a lost registry', () => {
   test('is rebuilt from launch records and listening workers, with an event', async () => {
-    const identity = await identify(process.pid);
+    const worker = start(
+      process.execPath,
+      ['-e', 'console.log(1); setInterval(() => {}, 1e6)', '--', '--ai-id', 'athena-ai', '--uid', 'u1'],
+      {TEKTON_AI_HOME: home},
+    );
+    await worker.line();
+    const identity = await identify(worker.pid);
     const record: LaunchRecord = {
       formatVersion: 1,
       aiId: 'athena-ai',

@@ -1,4 +1,15 @@
-import {chmodSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync} from 'node:fs';
+import {execFileSync} from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {beforeEach, describe, expect, test} from '@jest/globals';
 import {ConflictError} from '../../src/api/errors.js';
@@ -36,6 +47,62 @@ describe('ensureStateHome', () => {
     expect(warnings).toEqual([expect.stringContaining('mode 755'), expect.stringContaining('mode 644')]);
     expect(statSync(registry).mode & 0o777).toBe(0o600);
     expect(statSync(run).mode & 0o777).toBe(0o700);
+  });
+
+  test('looks into every folder once one of them was open to others, and tells of it in one sentence', async () => {
+    await ensureStateHome(home);
+    const {fleets, logs} = statePaths(home);
+    writeFileSync(join(fleets, 'a.json'), '{}', {mode: 0o644});
+    expect(await ensureStateHome(home)).toEqual([]); // nobody gets there
+    writeFileSync(join(logs, 'a.log'), '', {mode: 0o666});
+    chmodSync(logs, 0o777);
+    const [first, second, ...others] = await ensureStateHome(home);
+    expect(first).toContain('logs was open to others (mode 777)');
+    expect(second).toContain('2 files and folders');
+    expect(others).toEqual([]);
+    expect(statSync(join(fleets, 'a.json')).mode & 0o777).toBe(0o600);
+    expect(statSync(join(logs, 'a.log')).mode & 0o777).toBe(0o600);
+    expect(await ensureStateHome(home)).toEqual([]);
+  });
+
+  test('changes no mode through a link, symbolic or hard', async () => {
+    await ensureStateHome(home);
+    const {registry, ports, logs} = statePaths(home);
+    const elsewhere = join(dirname(home), 'elsewhere');
+    writeFileSync(elsewhere, '');
+    chmodSync(elsewhere, 0o644);
+    symlinkSync(elsewhere, registry);
+    linkSync(elsewhere, ports);
+    linkSync(elsewhere, join(logs, 'a.log'));
+    chmodSync(home, 0o755);
+    expect(await ensureStateHome(home)).toHaveLength(1);
+    expect(statSync(elsewhere).mode & 0o777).toBe(0o644);
+  });
+
+  test('says so when everybody may write to the folder above, unless that is sticky', async () => {
+    const parent = dirname(home);
+    chmodSync(parent, 0o777);
+    expect(await ensureStateHome(home)).toEqual([expect.stringContaining('can be written to by everybody')]);
+    chmodSync(parent, 0o1777);
+    expect(await ensureStateHome(home)).toEqual([]);
+  });
+
+  const asRoot = process.geteuid?.() === 0 ? test : test.skip;
+  asRoot('refuses the folder of another user, and a file of another user in it', async () => {
+    await ensureStateHome(home);
+    const {registry} = statePaths(home);
+    writeFileSync(registry, '{}', {mode: 0o600});
+    chownSync(registry, 4711, 4711);
+    await expect(ensureStateHome(home)).rejects.toThrow('belongs to another user (uid 4711)');
+    chownSync(home, 4711, 4711);
+    await expect(ensureStateHome(home)).rejects.toThrow(`cannot use ${home}: it belongs to another user`);
+  });
+
+  test('does not hang on a pipe in the place of the host record', async () => {
+    await ensureStateHome(home);
+    rmSync(statePaths(home).host);
+    execFileSync('mkfifo', [statePaths(home).host]);
+    await expect(ensureStateHome(home)).rejects.toThrow('a pipe or a device stands in its place');
   });
 
   test('refuses a file in its place, and a link in place of a folder', async () => {

@@ -89,7 +89,7 @@ describe('a held lock', () => {
   test('leaves no mark behind that would make the next holder clear a folder', async () => {
     await withLock(home, 'registration', () => undefined);
     const {readFileSync} = await import('node:fs');
-    expect(readFileSync(`${statePaths(home).locks}/registration.kernel`, 'utf8')).toBe('');
+    expect(readFileSync(`${statePaths(home).locks}/registration.kernel`, 'utf8').trim()).toBe('');
   });
 });
 

@@ -1,7 +1,12 @@
+import {writeFileSync} from 'node:fs';
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {choosePorts} from '../../src/registry/choose-ports.js';
 import type {Choice, Holdings, PortRequest} from '../../src/registry/choose-ports.js';
+import {ensureStateHome} from '../../src/registry/home.js';
+import {statePaths} from '../../src/registry/paths.js';
+import {RegistryClient} from '../../src/registry/registry-client.js';
+import {somePorts, tempHome} from './support.js';
 
 const range = {from: 1, to: 8};
 const port = fc.integer({min: 1, max: 8});
@@ -35,12 +40,13 @@ describe('choosePorts', () => {
         fc.array(request, {maxLength: 6}),
         fc.dictionary(port.map(String), fc.constantFrom('a', 'b', 'x')),
         fc.dictionary(port.map(String), fc.constantFrom('a', 'x')),
+        fc.dictionary(port.map(String), fc.constantFrom('a', 'x')),
         fc.uniqueArray(fc.integer({min: 1, max: 10}), {maxLength: 4}),
-        async (requests, registered, reserved, strangers) => {
+        async (requests, registered, reserved, kept, strangers) => {
           const holdings: Holdings = {
             registered: new Map(Object.entries(registered).map(([p, aiId]) => [Number(p), aiId])),
             reserved: new Map(Object.entries(reserved).map(([p, aiId]) => [Number(p), {aiId, uid: `of ${aiId}`}])),
-            kept: new Map(),
+            kept: new Map(Object.entries(kept).map(([p, aiId]) => [Number(p), aiId])),
           };
           const choices = await choosePorts(requests, range, holdings, async p =>
             strangers.includes(p) ? 'taken' : 'free',
@@ -124,3 +130,15 @@ describe('choosePorts', () => {
     expect(choices).toEqual([{type: 'unusable', port: 1, host: '192.0.2.1'}]);
   });
 });
+
+test.each(['{"formatVersion":1,"reservations":{}}', '{"formatVersion":1,"reservations":[null,{"port":1}]}', 'garbage'])(
+  'ports are handed out over a damaged record of reservations: %s',
+  async text => {
+    const home = tempHome();
+    await ensureStateHome(home);
+    writeFileSync(statePaths(home).ports, text, {mode: 0o600});
+    const client = new RegistryClient({home, ports: somePorts(3)});
+    const [result] = await client.allocatePorts([{aiId: 'a-ai', uid: 'u1'}]);
+    expect(result).toMatchObject({ok: true});
+  },
+);

@@ -1,15 +1,20 @@
 import {readFileSync} from 'node:fs';
 import {describe, expect, test} from '@jest/globals';
+import {parsePsRow, parsePsScan, psResidentBytes, psRow} from '../../src/registry/processes-ps.js';
 import {describeHolder, isListenedOn, listeningPorts} from '../../src/registry/port-holders.js';
 import {
   findWorkers,
+  handlesHangup,
   hostIdentity,
   identify,
   isSame,
+  isSuspended,
   parseStat,
   parseWorkerArguments,
   processRow,
   residentBytes,
+  runsAs,
+  scanProcesses,
   signalVerified,
 } from '../../src/registry/processes.js';
 import {listen, start, tempHome} from './support.js';
@@ -106,6 +111,104 @@ describe('findWorkers', () => {
     [[''], undefined],
   ])('reads %j', (argv, expected) => {
     expect(parseWorkerArguments(argv)).toEqual(expected);
+  });
+});
+
+describe('scanProcesses', () => {
+  const worker = (uid: string, env: Record<string, string>, body = idle): ReturnType<typeof start> =>
+    start(process.execPath, ['-e', body, '--', '--ai-id', 'athena-ai', '--uid', uid], env);
+
+  test('tells workers from what they started, and says whose it is', async () => {
+    const home = tempHome();
+    const marks = {TEKTON_AI_HOME: home, TEKTON_AI_INSTANCE: 'u1', TEKTON_AI_FLEET: 'lab/dev'};
+    const body = `const child = require('node:child_process').spawn('sleep', ['60']);
+      console.log(child.pid); process.on('exit', () => child.kill('SIGKILL')); process.on('SIGTERM', () => process.exit());`;
+    const parent = worker('u1', marks, body);
+    const child = Number(await parent.line());
+    const {workers, offspring} = await scanProcesses(home);
+    expect(workers).toMatchObject([{aiId: 'athena-ai', uid: 'u1', fleet: 'lab/dev', identity: {pid: parent.pid}}]);
+    expect(offspring).toMatchObject([{uid: 'u1', identity: {pid: child}}]);
+    await parent.kill('SIGTERM');
+  });
+
+  test('takes the first of two processes with one uid: the other is about to become something else', async () => {
+    const home = tempHome();
+    const first = worker('u1', {TEKTON_AI_HOME: home});
+    await first.line();
+    const second = worker('u1', {TEKTON_AI_HOME: home});
+    await second.line();
+    expect((await findWorkers(home)).map(({identity}) => identity.pid)).toEqual([first.pid]);
+    expect(runsAs(first.pid, 'u1')).toBe(true);
+    expect(runsAs(first.pid, 'u2')).toBe(false);
+    expect(runsAs(2 ** 22 + 1, 'u1')).toBeUndefined();
+  });
+});
+
+test('a suspended process is known as one', async () => {
+  const child = start('sleep', ['60']);
+  const identity = await identify(child.pid);
+  if (identity === undefined) throw new Error('the child is not in the process table');
+  expect(await isSuspended(identity)).toBe(false);
+  child.process.kill('SIGSTOP');
+  await until(() => isSuspended(identity));
+  expect(await isSuspended({...identity, startTime: '1'})).toBe(false);
+});
+
+test('only a process that handles SIGHUP counts as one that does', async () => {
+  const [deaf, hears] = ['', "process.on('SIGHUP', () => {});"].map(more =>
+    start(process.execPath, ['-e', `${more} ${idle}`]),
+  );
+  for (const child of [deaf, hears]) await child?.line();
+  expect(handlesHangup(deaf?.pid ?? 0)).toBe(false);
+  expect(handlesHangup(hears?.pid ?? 0)).toBe(true);
+  expect(handlesHangup(2 ** 22 + 1)).toBe(false);
+});
+
+describe('ps, for systems without /proc', () => {
+  test('tells the same of a process as /proc does', async () => {
+    const child = start('sleep', ['60']);
+    const [byPs, byProc] = [await psRow(child.pid), await processRow(child.pid)];
+    expect(byPs).toMatchObject({group: byProc?.group, state: expect.stringMatching(/^S/)});
+    expect(await psRow(child.pid)).toEqual(byPs);
+    const startedMs = Date.parse(`${byPs?.startTime ?? ''} UTC`);
+    expect(Math.abs(Date.now() - startedMs)).toBeLessThan(60_000);
+    child.process.kill('SIGSTOP');
+    await until(async () => (await psRow(child.pid))?.state.startsWith('T') === true);
+    expect(await psRow(2 ** 22 + 1)).toBeUndefined();
+    expect(await psResidentBytes(2 ** 22 + 1)).toBeUndefined();
+    const [kept, counted] = [await psResidentBytes(child.pid), await residentBytes(child.pid)];
+    expect(kept).toBeGreaterThan((counted ?? Infinity) / 2);
+    expect(kept).toBeLessThan((counted ?? 0) * 2);
+  });
+
+  test.each([
+    ['Ss     501 Sat Jul  4 10:00:00 2026    \n', {state: 'Ss', group: 501, startTime: 'Sat Jul 4 10:00:00 2026'}],
+    ['  U+   12 Sun Nov 22 19:00:00 2026', {state: 'U+', group: 12, startTime: 'Sun Nov 22 19:00:00 2026'}],
+    ['', undefined],
+    ['S 501 garbage', undefined],
+  ])('reads the row %j', (text, expected) => {
+    expect(parsePsRow(text)).toEqual(expected);
+  });
+
+  test('reads lines as macOS prints them, paths with spaces included', () => {
+    const home = '/Users/Ada L/Library/tekton ai';
+    const date = 'Sat Jul  4 10:00:00 2026';
+    const node = '/opt/homebrew/bin/node';
+    const marks = `TEKTON_AI_HOME=${home} TEKTON_AI_INSTANCE=u1 TEKTON_AI_FLEET=default/dev`;
+    const lines = [
+      `  101 Ss   ${date}     ${node} ${home}/bin/worker-1/main.cjs --ai-id athena-ai --uid u1 PATH=/usr/bin:/bin ${marks}`,
+      `  102 S    ${date}     sleep 60 PATH=/usr/bin ${marks} _=/bin/sleep`,
+      `  103 Z    ${date}     (node) --ai-id apollo-ai --uid u3 ${marks}`,
+      `  104 S    ${date}     ${node} main.cjs --ai-id hermes-ai --uid u4 TEKTON_AI_HOME=${home} else`,
+      `  105 ??   ${date}     login -fp ada`,
+      `  106 S    ${date}     vim --ai-id athena-ai --uid u1`,
+      '',
+    ];
+    const startTime = 'Sat Jul 4 10:00:00 2026';
+    expect(parsePsScan(lines.join('\n'), [home], 'boot')).toEqual({
+      workers: [{aiId: 'athena-ai', uid: 'u1', fleet: 'default/dev', identity: {pid: 101, startTime, bootId: 'boot'}}],
+      offspring: [{uid: 'u1', identity: {pid: 102, startTime, bootId: 'boot'}}],
+    });
   });
 });
 

@@ -1,4 +1,5 @@
-import {linkSync, readFileSync, statSync, symlinkSync, writeFileSync} from 'node:fs';
+import {execFileSync} from 'node:child_process';
+import {chmodSync, linkSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync} from 'node:fs';
 import {beforeEach, describe, expect, test} from '@jest/globals';
 import type {FleetEvent, FleetRecord, FleetStatus} from '../../src/api/types.js';
 import {ConflictError} from '../../src/api/errors.js';
@@ -99,10 +100,14 @@ describe('launch records', () => {
     expect(readFileSync(paths.launchRecord('athena-ai'), 'utf8')).toBe(text);
   });
 
-  test('a link in the place of one is not followed', async () => {
+  test('a link in the place of one is not followed, but counts as damaged and is replaced', async () => {
     writeFileSync(`${home}/elsewhere`, JSON.stringify(launch));
     symlinkSync(`${home}/elsewhere`, paths.launchRecord('athena-ai'));
     expect(() => readLaunchRecord(home, 'athena-ai')).toThrow('a symbolic link stands in its place');
+    expect(readLaunchRecords(home)).toEqual({records: [], damaged: ['athena-ai']});
+    await writeLaunchRecord(home, {...launch, generation: 2});
+    expect(readLaunchRecord(home, 'athena-ai')?.generation).toBe(2);
+    expect(JSON.parse(readFileSync(`${home}/elsewhere`, 'utf8'))).toEqual(launch);
   });
 
   test('written over a hard link leave the other name as it was', async () => {
@@ -209,10 +214,39 @@ describe('events', () => {
     expect(readEvents(home)).toHaveLength(4);
   });
 
-  test('are not appended through a link', async () => {
-    writeFileSync(`${home}/elsewhere`, '');
-    symlinkSync(`${home}/elsewhere`, paths.events);
-    await expect(appendEvent(home, event(1))).rejects.toThrow('a symbolic link stands in its place');
-    expect(statSync(`${home}/elsewhere`).size).toBe(0);
+  const tricks: readonly (readonly [string, (path: string, elsewhere: string) => unknown])[] = [
+    ['a symbolic link', (path, elsewhere) => symlinkSync(elsewhere, path)],
+    ['a hard link', (path, elsewhere) => linkSync(elsewhere, path)],
+    ['a dangling link', (path, elsewhere) => symlinkSync(`${elsewhere}-nowhere`, path)],
+    ['a folder', path => mkdirSync(path)],
+    ['a pipe that nobody reads', path => execFileSync('mkfifo', [path])],
+  ];
+
+  test.each(tricks)('%s in their place is moved aside and leads nowhere', async (_what, put) => {
+    const elsewhere = `${home}/elsewhere`;
+    writeFileSync(elsewhere, 'precious');
+    put(paths.events, elsewhere);
+    expect(readEvents(home).filter(found => found.reason !== 'FileSetAside')).toEqual([]);
+    await Promise.all([appendEvent(home, event(1)), appendEvent(home, event(2))]);
+    expect(readEvents(home).map(found => found.reason)).toEqual(['FileSetAside', 'Launched', 'Launched']);
+    expect(readdirSync(home).filter(name => name.startsWith('events.jsonl.aside-'))).toHaveLength(1);
+    expect(readFileSync(elsewhere, 'utf8')).toBe('precious');
+    expect(readdirSync(home)).not.toContain('elsewhere-nowhere');
+  });
+
+  test('rotate over a folder that stands in the place of the old file', async () => {
+    mkdirSync(paths.previousEvents);
+    const big = event(1, {message: 'x'.repeat(6 * 1024 * 1024)});
+    await appendEvent(home, big);
+    await appendEvent(home, event(2));
+    expect(readEvents(home)).toHaveLength(2);
+    expect(statSync(paths.events).size).toBeLessThan(1_000);
+  });
+
+  test('mend a mode that is open to others', async () => {
+    await appendEvent(home, event(1));
+    chmodSync(paths.events, 0o644);
+    await appendEvent(home, event(2));
+    expect(statSync(paths.events).mode & 0o777).toBe(0o600);
   });
 });

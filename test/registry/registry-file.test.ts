@@ -43,6 +43,11 @@ const put =
   (state: RegistryState): RegistryState =>
     new Map(state).set(aiId, entry(port));
 
+const without =
+  (aiId: string) =>
+  (state: RegistryState): RegistryState =>
+    new Map([...state].filter(([other]) => other !== aiId));
+
 const onDisk = (): unknown => JSON.parse(readFileSync(path, 'utf8'));
 
 describe('update', () => {
@@ -54,6 +59,37 @@ describe('update', () => {
     expect(states.map(state => state.size)).toEqual(Array.from({length: 50}, (_, n) => n + 1));
     expect(Object.keys(onDisk() as object)).toHaveLength(50);
     expect(writes).toBeLessThanOrEqual(2);
+  });
+
+  // `jq .` and the like; and an entry whose last brace stands with what is before it.
+  const layouts = {
+    indented: (text: string) => text,
+    compact: (text: string) => text.replace(/\n\s*\}(?=[,}\n])/g, ' }'),
+  };
+
+  test.each([
+    ['replaced', 'indented'],
+    ['removed', 'indented'],
+    ['replaced', 'compact'],
+    ['removed', 'compact'],
+  ] as const)('an entry of a file that somebody has laid out anew is %s whole (%s)', async (how, layout) => {
+    const before = {'a-ai': entry(45000), 'b-ai': entry(45001)};
+    const text = layouts[layout](JSON.stringify(before, null, 2));
+    writeFileSync(path, `${text.replace(/\s*\}$/, '\n}')}\n`);
+    const file = open();
+    await file.update(how === 'replaced' ? put('a-ai', 45002) : without('a-ai'));
+    const {'a-ai': _, ...rest} = before;
+    expect(onDisk()).toEqual(how === 'replaced' ? {...before, 'a-ai': entry(45002)} : rest);
+    expect(file.healings).toEqual([]);
+  });
+
+  test('sees what is removed from a file that somebody has laid out anew', async () => {
+    const laidOut = (value: object): void => writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
+    laidOut({'a-ai': entry(45000), 'b-ai': entry(45001)});
+    const file = open();
+    await file.read();
+    laidOut({'b-ai': entry(45001)});
+    expect([...(await file.read()).keys()]).toEqual(['b-ai']);
   });
 
   test('rejects a change that throws alone', async () => {

@@ -5,8 +5,8 @@ import type {StoredEntries, StoredEntry} from '../../src/registry/registry-text.
 
 const good = {port: 45000, component: 'athena', metadata: {pid: 1}, registered_at: 1234567890.123};
 
-function stored(value: object): StoredEntry {
-  const found = parseRegistry(JSON.stringify({x: value})).entries.get('x');
+function stored(aiId: string, value: object): StoredEntry {
+  const found = parseRegistry(JSON.stringify({[aiId]: value})).entries.get(aiId);
   if (found === undefined) throw new Error('not an entry');
   return found;
 }
@@ -21,7 +21,7 @@ const anyRegistry = fc.dictionary(fc.string({unit: 'binary'}), anyEntry);
 
 describe('the registry file', () => {
   test('is what a JSON reader of the seed expects', () => {
-    const entries: StoredEntries = new Map([['athena-ai', stored(good)]]);
+    const entries: StoredEntries = new Map([['athena-ai', stored('athena-ai', good)]]);
     const text = serializeRegistry(entries);
     expect(JSON.parse(text)).toEqual({'athena-ai': good});
     expect(text.split('\n')).toHaveLength(4);
@@ -58,14 +58,28 @@ describe('the registry file', () => {
     ['garbage before', text => `\0\0\xff${text}`],
     ['a conflict marker', text => `<<<<<<< mine\n${text}`],
   ] satisfies [string, (text: string) => string][])('saves every entry from %s', (_name, damageIt) => {
-    const entries: StoredEntries = new Map([1, 2, 3].map(n => [`a${n}-ai`, stored({...good, port: 45000 + n})]));
+    const entries: StoredEntries = new Map(
+      [1, 2, 3].map(n => [`a${n}-ai`, stored(`a${n}-ai`, {...good, port: 45000 + n})]),
+    );
     const found = parseRegistry(damageIt(serializeRegistry(entries)));
     expect(found.damage).toBe('it is not valid JSON');
     expect([...found.entries.keys()]).toEqual(['a1-ai', 'a2-ai', 'a3-ai']);
   });
 
+  test('makes no name of what is left of a key', () => {
+    const text = serializeRegistry(
+      new Map([1, 2].map(n => [`a${n}-ai`, stored(`a${n}-ai`, {...good, port: 45000 + n})])),
+    );
+    for (const garbage of ['\0\ufffd', '<<<<<<< HEAD\n', '\ufffd"', 'x\n']) {
+      const found = parseRegistry(text.replace('  "a2', `${garbage}"`));
+      expect([...found.entries.keys()]).toEqual(['a1-ai']);
+    }
+  });
+
   test('cut off anywhere keeps every entry that is whole', () => {
-    const entries: StoredEntries = new Map([1, 2, 3].map(n => [`a${n}-ai`, stored({...good, port: 45000 + n})]));
+    const entries: StoredEntries = new Map(
+      [1, 2, 3].map(n => [`a${n}-ai`, stored(`a${n}-ai`, {...good, port: 45000 + n})]),
+    );
     const text = serializeRegistry(entries);
     const lineEnds = text.split('\n').map((_, n, lines) => lines.slice(0, n + 1).join('\n').length);
     for (let length = 0; length < text.length - 1; length++) {

@@ -56,6 +56,11 @@ class FakeWorld implements RuntimeWorld {
     return {request: await this.request(), stderr: 'cannot listen'};
   }
 
+  async failingSuccessor({port}: Worker): Promise<{request: LaunchRequest; stderr: string}> {
+    const {request, stderr} = await this.failing();
+    return {request: {...request, port}, stderr};
+  }
+
   async signal(worker: Worker, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
     const process = this.#processOf(worker);
     if (signal === 'SIGKILL') process.end({signal});

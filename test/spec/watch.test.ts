@@ -132,3 +132,13 @@ describe('watchSources', () => {
     expect(count()).toBe(before);
   });
 });
+
+it('of nothing any more can be closed, and watches again what it is given', async () => {
+  const folder = await folderOf({'a.yaml': 'x'});
+  const {noticed} = await watching([join(folder, 'a.yaml')]);
+  watch?.update([]);
+  watch?.update([join(folder, 'a.yaml')]);
+  await noticed(() => appendFile(join(folder, 'a.yaml'), 'y'));
+  watch?.update([]);
+  await watch?.close();
+});

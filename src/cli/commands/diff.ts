@@ -1,13 +1,17 @@
+import path from 'node:path';
 import {ConflictError, exitCodes} from '../../api/errors.js';
 import type {LoadedFleet} from '../../api/types.js';
 import {nextRecord} from '../../reconciler/desired.js';
+import type {Plan} from '../../reconciler/types.js';
 import {readFleetRecord} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
 import {errorText, exitCodeOf} from '../errors.js';
 import {loadSources} from '../load.js';
+import {heldLines} from '../notices.js';
 import type {DiffOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
 import {planLoaded} from '../plan.js';
+import {predict, predictionText} from '../prediction.js';
 import {differs, planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
 
@@ -31,11 +35,30 @@ const compare: Command<DiffOptions> = async (context, _args, options) => {
   for (const notice of fleets.flatMap(fleet => fleet.notices)) await writeLine(stderr, notice);
   const plans = await planLoaded(context.home, fleets, {prune: true});
   await writeSourceConflicts(context, fleets);
+  for (const fleet of fleets) {
+    for (const line of heldLines(readFleetRecord(context.home, fleet) ?? {specialists: []})) {
+      await writeLine(stderr, line);
+    }
+  }
   await write(stdout, planText(plans, {style: styleFor(color), cwd}));
+  const prediction = predictionText(await predict(plans));
+  if (prediction !== undefined) await writeLine(stderr, prediction);
+  if (options.out !== undefined) await save(context, options.out, fleets, plans);
   if (!plans.some(differs)) return exitCodes.ok;
   if (options.verb === 'diff') return exitCodes.failed;
   return options.detailedExitcode ? exitCodes.changes : exitCodes.ok;
 };
+
+async function save(
+  {home, cwd, stderr}: CommandContext,
+  file: string,
+  fleets: readonly LoadedFleet[],
+  plans: readonly Plan[],
+): Promise<void> {
+  const {savePlan} = await import('../saved-plan.js');
+  await savePlan(path.resolve(cwd, file), home, fleets, plans);
+  await writeLine(stderr, `saved; carry it out with: tekton-ai apply ${file}`);
+}
 
 /** An apply of the same files would be refused: a person should hear that before. */
 async function writeSourceConflicts({home, stderr}: CommandContext, fleets: readonly LoadedFleet[]): Promise<void> {

@@ -3,11 +3,14 @@ import type {ExitCode} from '../../api/errors.js';
 import type {FleetRecord} from '../../api/types.js';
 import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {findController} from '../../registry/controller-record.js';
+import {ensureStateHome} from '../../registry/home.js';
+import type {FleetKey} from '../../registry/paths.js';
 import {stopController} from '../background.js';
 import type {Command, CommandContext} from '../context.js';
 import {converge} from '../converge.js';
 import {loadSources} from '../load.js';
 import type {DownOptions} from '../options.js';
+import {adoptToStop, forgetAdopted, ownerlessFleets} from '../ownerless.js';
 import {writeLine} from '../output.js';
 import {reportConvergence} from '../report.js';
 import {qualifiedName} from '../view.js';
@@ -17,22 +20,33 @@ import {qualifiedName} from '../view.js';
  * processes: ports, generations and logs are there at the next `up`.
  */
 export const run: Command<DownOptions> = async (context, _args, options) => {
-  const records = await chosen(context, options);
-  if (records.length === 0) return nothingMeant(context, options);
+  const {home} = context;
+  const isMeant = await scopeOf(context, options);
+  const records = readFleetRecords(home).filter(isMeant);
+  const ownerless = (await ownerlessFleets(home)).filter(isMeant);
+  if (records.length === 0 && ownerless.length === 0) return nothingMeant(context, options);
   const stopped: FleetRecord[] = [];
   for (const record of records) {
-    const next = await updateFleet(context.home, record, before => before && {...before, stopped: true});
+    const next = await updateFleet(home, record, before => before && {...before, stopped: true});
     if (next) stopped.push(next);
   }
-  const convergence = await converge(context, stopped, {...options, goal: 'ready'});
-  if (context.signal.aborted) return exitCodes.interrupted;
-  const exitCode = await reportConvergence(context, convergence, {...options, goal: 'ready'});
-  for (const record of stopped) await writeLine(context.stdout, `fleet ${qualifiedName(record)} is stopped`);
-  if (readFleetRecords(context.home).every(record => record.stopped) && (await findController(context.home))) {
-    await stopController(context.home);
-    await writeLine(context.stdout, 'the controller has ended');
+  try {
+    if (ownerless.length > 0) {
+      for (const warning of await ensureStateHome(home)) await writeLine(context.stderr, warning);
+    }
+    for (const key of ownerless) stopped.push(await adoptToStop(home, key));
+    const convergence = await converge(context, stopped, {...options, goal: 'ready'});
+    if (context.signal.aborted) return exitCodes.interrupted;
+    const exitCode = await reportConvergence(context, convergence, {...options, goal: 'ready'});
+    for (const record of stopped) await writeLine(context.stdout, `fleet ${qualifiedName(record)} is stopped`);
+    if (readFleetRecords(home).every(record => record.stopped) && (await findController(home))) {
+      await stopController(home);
+      await writeLine(context.stdout, 'the controller has ended');
+    }
+    return exitCode;
+  } finally {
+    await forgetAdopted(home, ownerless);
   }
-  return exitCode;
 };
 
 /** @throws {TektonError} where there are fleets, and none of them was meant */
@@ -42,17 +56,20 @@ async function nothingMeant(context: CommandContext, {namespace, fleet, files}: 
     throw new TektonError('none of the fleets that were applied is meant', {hint: `there are ${known.join(', ')}`});
   }
   await writeLine(context.stderr, 'no fleet was applied here: nothing to stop');
+  // One whose last fleet lost its record.
+  if (known.length === 0 && (await findController(context.home))) {
+    await stopController(context.home);
+    await writeLine(context.stdout, 'the controller has ended');
+  }
   return exitCodes.ok;
 }
 
 /** Those that -f declares, else those that -n and --fleet leave, else all. */
-async function chosen(context: CommandContext, options: DownOptions): Promise<readonly FleetRecord[]> {
-  const {namespace, fleet} = options;
-  const records = readFleetRecords(context.home).filter(
-    record =>
-      (fleet === undefined || record.name === fleet) && (namespace === undefined || record.namespace === namespace),
-  );
-  if (options.files.length === 0) return records;
-  const declared = new Set((await loadSources(context, options)).map(qualifiedName));
-  return records.filter(record => declared.has(qualifiedName(record)));
+async function scopeOf(context: CommandContext, options: DownOptions): Promise<(fleet: FleetKey) => boolean> {
+  const {namespace, fleet, files} = options;
+  const declared = files.length > 0 && new Set((await loadSources(context, options)).map(qualifiedName));
+  return key =>
+    (fleet === undefined || key.name === fleet) &&
+    (namespace === undefined || key.namespace === namespace) &&
+    (!declared || declared.has(qualifiedName(key)));
 }

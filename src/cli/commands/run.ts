@@ -1,7 +1,7 @@
 import {exitCodes} from '../../api/errors.js';
 import type {FleetEvent} from '../../api/types.js';
 import {findController} from '../../registry/controller-record.js';
-import {applyRecords} from '../apply-records.js';
+import {applyRecords, mendRecords} from '../apply-records.js';
 import type {Command, CommandContext} from '../context.js';
 import {alreadyRuns, lead} from '../lead.js';
 import {liveTable} from '../live-table.js';
@@ -17,6 +17,7 @@ export const run: Command<RunOptions> = async (context, _args, options) => {
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
   const running = await findController(context.home);
   if (running) throw alreadyRuns(context.home, running.record.identity.pid); // before anything is changed
+  await mendRecords(context, loaded);
   await applyRecords(context, loaded, {yes: false, takeOver: false, prune: true});
   const table = context.isTerminal.stdout ? liveTable(context) : undefined;
   await lead(context, {log: table ? silentLogger : eventLines(context), ...(table && {status: table.show})});

@@ -1,4 +1,4 @@
-import {applyRecords} from '../apply-records.js';
+import {applyRecords, mendRecords} from '../apply-records.js';
 import {ensureController} from '../background.js';
 import type {Command} from '../context.js';
 import {converge} from '../converge.js';
@@ -12,6 +12,7 @@ import {run as get} from './get.js';
 export const run: Command<UpOptions> = async (context, _args, options) => {
   const loaded = await loadSources(context, options);
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
+  await mendRecords(context, loaded);
   const records = await applyRecords(context, loaded, {...options, prune: true});
   const controller = await ensureController(context);
   const goal = 'ready';

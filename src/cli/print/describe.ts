@@ -104,7 +104,7 @@ function processText(
 
 function exitText({code, signal}: {readonly code?: number; readonly signal?: string}): string {
   if (signal !== undefined) return `signal ${signal}`;
-  return code === undefined ? 'for a reason unknown' : `exit code ${code}`;
+  return code === undefined ? 'not known how (it was no child of the controller)' : `exit code ${code}`;
 }
 
 function fieldsText(fields: readonly Field[]): string {

@@ -4,6 +4,7 @@ import type {Command as Commander} from 'commander';
 import {collect, parseBoolean, parseDuration} from '../arguments.js';
 import type {DeleteOptions} from '../options.js';
 import type {Choose} from '../program.js';
+import {addRollout} from './rollout.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
 interface Raw {
@@ -17,6 +18,7 @@ interface Raw {
   readonly prune: boolean;
   readonly takeOver?: true;
   readonly detailedExitcode?: true;
+  readonly out?: string;
 }
 
 const timeoutOption = (): Option =>
@@ -51,9 +53,10 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
     .option('--detailed-exitcode', 'end with 2 when something changed')
-    .action((_options, command: Commander) => {
+    .argument('[plan]', 'a plan that `plan --out` saved, instead of files')
+    .action((plan: string | undefined, _options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      choose(() => import('../commands/apply.js'), [], {
+      choose(() => import('../commands/apply.js'), plan === undefined ? [] : [plan], {
         ...files(raw),
         wait: raw.wait ?? false,
         timeoutMs: raw.timeout,
@@ -79,6 +82,8 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       choose(() => import('../commands/delete.js'), [name], options);
     });
 
+  addRollout(program, choose);
+
   // The background process that `up` starts.
   program.command('controller', {hidden: true}).action(() => {
     choose(() => import('../commands/controller.js'), [], undefined);
@@ -88,9 +93,11 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
 
   verb(program, 'plan', 'print what apply would do')
     .option('--detailed-exitcode', 'end with 2 when something would change')
+    .option('--out <file>', 'save it, for a later `apply <file>` that refuses it if anything has moved on')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const options = {...files(raw), verb: 'plan' as const, detailedExitcode: raw.detailedExitcode ?? false};
+      const {detailedExitcode = false, out} = raw;
+      const options = {...files(raw), verb: 'plan' as const, detailedExitcode, ...(out !== undefined && {out})};
       choose(() => import('../commands/diff.js'), [], options);
     });
 
@@ -111,7 +118,11 @@ function verb(program: Commander, name: string, description: string): Commander 
   return program
     .command(name)
     .description(description)
-    .option('-f, --file <path>', 'file, folder or - (repeatable; default: the nearest tekton-ai.yaml)', collect, []);
+    .addOption(
+      new Option('-f, --file <path>', 'file, folder or - (repeatable)')
+        .argParser(collect)
+        .default([], 'the nearest tekton-ai.yaml'),
+    );
 }
 
 function files(raw: Raw) {

@@ -1,7 +1,7 @@
 /** The verbs that look and talk, and `worker`. */
 import {type Command as Commander, Option} from 'commander';
-import {outputFormats, parseCount, parsePort} from '../arguments.js';
-import type {OutputFormat} from '../options.js';
+import {outputFormats, parseCount, parseDuration, parsePort, parseWaitFor} from '../arguments.js';
+import type {OutputFormat, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
@@ -47,6 +47,25 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
     });
 
   program
+    .command('wait')
+    .description('wait until specialists stand as wanted')
+    .argument('[name...]', `${nameHelp} (default: all)`)
+    .addOption(
+      new Option('--for <what>', 'delete, or condition=TYPE[=STATUS]')
+        .argParser(parseWaitFor)
+        .default(parseWaitFor('condition=Ready'), 'condition=Ready'),
+    )
+    .addOption(new Option('--timeout <duration>', 'how long to wait').argParser(parseDuration).default(60_000, '60s'))
+    .action((names: string[], _options, command: Commander) => {
+      const {
+        for: wanted,
+        timeout: timeoutMs,
+        ...raw
+      } = command.optsWithGlobals<Raw & {for: WaitFor; timeout: number}>();
+      choose(() => import('../commands/wait.js'), names, {...scope(raw), for: wanted, timeoutMs});
+    });
+
+  program
     .command('status')
     .description('components, ports, models, health and memory, and why something is not well')
     .action((_options, command: Commander) => {
@@ -59,6 +78,14 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
     .argument('<name>', nameHelp)
     .action((name: string, _options, command: Commander) => {
       choose(() => import('../commands/describe.js'), [name], scope(command.optsWithGlobals<Raw>()));
+    });
+
+  program
+    .command('why')
+    .description('what led to the state that one specialist is in, and what comes next')
+    .argument('<name>', nameHelp)
+    .action((name: string, _options, command: Commander) => {
+      choose(() => import('../commands/why.js'), [name], scope(command.optsWithGlobals<Raw>()));
     });
 
   program

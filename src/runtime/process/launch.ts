@@ -1,17 +1,19 @@
 /** Starts one worker process and waits until it answers. */
 import {spawn} from 'node:child_process';
 import type {ChildProcess} from 'node:child_process';
-import {closeSync} from 'node:fs';
+import {closeSync, existsSync} from 'node:fs';
 import type {Readable} from 'node:stream';
 import {describeError} from '../../api/errors.js';
 import {formatVersion} from '../../api/types.js';
 import type {LastExit, ProcessIdentity} from '../../api/types.js';
 import type {Hello, LaunchMessage, LaunchReport} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
+import {askHello} from '../../registry/ask-hello.js';
 import type {LaunchRecord} from '../../registry/launch-records.js';
 import {writeLaunchRecord} from '../../registry/launch-records.js';
-import {controlSocketPath, statePaths} from '../../registry/paths.js';
-import {identify, signalVerified} from '../../registry/processes.js';
+import {endOffspring} from '../../registry/offspring.js';
+import {controlSocketPath, ownSocketPath, statePaths} from '../../registry/paths.js';
+import {environmentMarks, identify} from '../../registry/processes.js';
 import {connectUnix} from '../connect.js';
 import type {LaunchOutcome, LaunchRequest} from '../runtime.js';
 import {openLog, tailOf} from './logs.js';
@@ -49,8 +51,10 @@ const passedOn = [
 ];
 
 const controlTimeoutMs = 5000;
+/** For whoever has the usual control socket to say who it is. */
+const whoTimeoutMs = 1000;
 
-interface Exit {
+export interface Exit {
   readonly code: number | null;
   readonly signal: string | null;
 }
@@ -60,26 +64,9 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   const {uid, port, config} = request;
   const {home} = options;
   const logPath = statePaths(home).log(config.aiId);
-  const controlPath = controlSocketPath(home, config.aiId, options.environment);
+  const controlPath = await freeSocketPath(request, options);
   const log = openLog(logPath);
-  const intent: LaunchRecord = {
-    formatVersion,
-    aiId: config.aiId,
-    name: config.name,
-    namespace: config.namespace,
-    fleet: config.fleet,
-    component: config.component,
-    uid,
-    host: config.host,
-    port,
-    controlPath,
-    generation: config.generation,
-    specHash: config.specHash,
-    declared: config.declared,
-    startedAt: new Date().toISOString(),
-    state: 'intent',
-    logOffset: log.offset,
-  };
+  const intent = intentOf(request, {controlPath, logOffset: log.offset});
   let child: ChildProcess;
   try {
     await writeLaunchRecord(home, intent);
@@ -100,37 +87,69 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   child.stdin?.end(JSON.stringify(message));
   child.unref();
 
-  // Asked for while the process comes up: what takes time of ours costs nothing then.
-  const identity = child.pid === undefined ? undefined : await identify(child.pid);
+  // Asked for while the process comes up: what takes time of ours costs nothing then. One that can't be looked up now (too
+  // many open files) could not be managed.
+  const identity = child.pid === undefined ? undefined : await identify(child.pid).catch(() => undefined);
   const report = await firstOf(reported, exit, request.startupMs);
   if (report === undefined || report.type === 'failed' || !identity) {
     // One that reported its failure ends by itself, and its own last words and exit code tell more than our signal.
     const ended = await quick(exit);
-    if (!ended && identity) await signalVerified(identity, 'SIGKILL', {group: true});
+    if (!ended) killOwn(child);
+    if (child.pid !== undefined) await endOffspring({home, uid, pid: child.pid});
     return failure(report, request, ended ?? (await quick(exit)), tailOf(logPath, log.offset));
   }
-  const worker = await connect({home, intent, identity, exit, logPath, authToken: config.authToken});
-  if (worker instanceof ProcessWorker) {
-    return {type: 'listening', worker};
-  }
-  await signalVerified(identity, 'SIGKILL', {group: true});
+  const worker = await takeInHand({home, intent, identity, childExit: exit, authToken: config.authToken});
+  // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
+  if (worker instanceof ProcessWorker && (await worker.ping(controlTimeoutMs))) return {type: 'listening', worker};
+  if (worker instanceof ProcessWorker) worker.release();
+  const problem = 'problem' in worker ? worker.problem : `it does not answer on ${config.host}:${port}`;
+  killOwn(child);
   return failure(
-    {type: 'failed', reason: 'LaunchFailed', message: worker.problem},
+    {type: 'failed', reason: 'LaunchFailed', message: problem},
     request,
     await exit,
     tailOf(logPath, log.offset),
   );
 }
 
-async function connect(parts: {
+/** The usual path, unless a predecessor that is retiring still has it. */
+async function freeSocketPath({uid, config}: LaunchRequest, {home, environment}: LaunchOptions): Promise<string> {
+  const usual = controlSocketPath(home, config.aiId, environment);
+  if (!existsSync(usual)) return usual;
+  const answer = await askHello(usual, uid, whoTimeoutMs);
+  const retiring = answer.type === 'other' && answer.hello.retired === true;
+  return retiring ? ownSocketPath(home, config.aiId, uid, environment) : usual;
+}
+
+/** The record of a launch that is to come. */
+export function intentOf(
+  {uid, port, config}: LaunchRequest,
+  {controlPath, logOffset}: {readonly controlPath: string; readonly logOffset: number},
+): LaunchRecord {
+  const {aiId, name, namespace, fleet, component, host, generation, specHash, declared} = config;
+  return {
+    ...{formatVersion, aiId, name, namespace, fleet, component, uid, host, port, controlPath},
+    ...{generation, specHash, declared, startedAt: new Date().toISOString(), state: 'intent', logOffset},
+  };
+}
+
+export interface Launched {
   readonly home: string;
   readonly intent: LaunchRecord;
   readonly identity: ProcessIdentity;
-  readonly exit: Promise<Exit>;
-  readonly logPath: string;
+  /** Of our own child. */
+  readonly childExit?: Promise<Exit>;
   readonly authToken: string | undefined;
-}): Promise<ProcessWorker | {readonly problem: string}> {
-  const {home, intent, identity, exit, logPath, authToken} = parts;
+}
+
+/** Connects to a process that listens, and completes its launch record. */
+export async function takeInHand({
+  home,
+  intent,
+  identity,
+  childExit,
+  authToken,
+}: Launched): Promise<ProcessWorker | {readonly problem: string}> {
   let control: ControlConnection | undefined;
   try {
     control = new ControlConnection(await connectUnix(intent.controlPath, {timeoutMs: controlTimeoutMs}));
@@ -139,21 +158,18 @@ async function connect(parts: {
       control.close();
       return {problem: 'somebody else answers on its control socket'};
     }
-    const worker = new ProcessWorker({
+    return new ProcessWorker({
+      home,
       instance: {uid: intent.uid, identity, startedAt: intent.startedAt},
       hello: reply.hello,
       host: intent.host,
       controlPath: intent.controlPath,
-      log: {path: logPath, offset: intent.logOffset ?? 0},
+      log: {path: statePaths(home).log(intent.aiId), offset: intent.logOffset ?? 0},
       control,
       remember: keepRecord(home, {...intent, identity, state: 'running'}),
-      childExit: exit,
+      ...(childExit && {childExit}),
       ...(authToken !== undefined && {authToken}),
     });
-    // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
-    if (await worker.ping(controlTimeoutMs)) return worker;
-    worker.release();
-    return {problem: `it does not answer on ${intent.host}:${intent.port}`};
   } catch (error) {
     control?.close();
     return {problem: describeError(error)};
@@ -173,7 +189,8 @@ export function keepRecord(home: string, record: LaunchRecord, isWritten = false
   };
 }
 
-function workerEnvironment(request: LaunchRequest, {home, environment}: LaunchOptions): Record<string, string> {
+/** All that is in a worker's environment. */
+export function workerEnvironment(request: LaunchRequest, {home, environment}: LaunchOptions): Record<string, string> {
   const env: Record<string, string> = {};
   for (const name of passedOn) {
     const value = environment[name];
@@ -185,7 +202,25 @@ function workerEnvironment(request: LaunchRequest, {home, environment}: LaunchOp
   if (certificates !== undefined && (type === 'anthropic' || baseUrl?.startsWith('https:'))) {
     env['NODE_EXTRA_CA_CERTS'] = certificates;
   }
-  return {...env, ...request.env, TEKTON_AI_HOME: home};
+  // Last, so that nothing overrides whose it is; what the worker starts inherits it.
+  const {namespace, fleet} = request.config;
+  return {
+    ...env,
+    ...request.env,
+    [environmentMarks.home]: home,
+    [environmentMarks.instance]: request.uid,
+    [environmentMarks.fleet]: `${namespace}/${fleet}`,
+  };
+}
+
+/** With its group. Our own child can't be mistaken, and needs no process table: its pid is not free before we reap it. */
+function killOwn(child: ChildProcess): void {
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
 }
 
 function exitOf(child: ChildProcess): Promise<Exit> {

@@ -1,20 +1,28 @@
 /** A live worker process in our hands, whether we launched it or found it. */
+import {rmSync} from 'node:fs';
 import {setTimeout as sleep} from 'node:timers/promises';
 import type {Instance, LastExit, ModelCheck} from '../../api/types.js';
-import type {ControlNotice, Hello, WorkerConfig} from '../../protocol/control.js';
-import {ControlConnection} from '../../protocol/control-client.js';
+import type {ControlNotice, ControlReply, Hello, SuccessorOrder, WorkerConfig} from '../../protocol/control.js';
+import type {ControlConnection} from '../../protocol/control-client.js';
 import type {OutgoingControl} from '../../protocol/control-client.js';
+import {askHello} from '../../registry/ask-hello.js';
+import type {HelloAnswer} from '../../registry/ask-hello.js';
 import {answersOrAsksForToken, ping} from '../../registry/ping.js';
-import {isSame, signalVerified} from '../../registry/processes.js';
-import {connectUnix} from '../connect.js';
+import {endOffspring} from '../../registry/offspring.js';
+import {isOwnSocket} from '../../registry/paths.js';
+import {isSame, isSuspended, signalVerified} from '../../registry/processes.js';
 import type {Worker} from '../runtime.js';
 import {tailOf} from './logs.js';
+import {askToReopen} from './sightings.js';
 
 export interface ProcessWorkerOptions {
+  readonly home: string;
   readonly instance: Instance;
   readonly hello: Hello;
   readonly host: string;
   readonly controlPath: string;
+  /** Where else it may be, for one whose record is lost. */
+  readonly otherPaths?: readonly string[];
   readonly log: {readonly path: string; readonly offset: number};
   /** Keeps the launch record true after a reconfigure. */
   readonly remember: (hello: Hello) => Promise<void>;
@@ -29,6 +37,8 @@ export interface ProcessWorkerOptions {
 const controlTimeoutMs = 5000;
 /** After SIGTERM, until SIGKILL. The worker had its grace before. */
 const terminateMs = 2000;
+/** A control connection that could not be had for so long won't come back. */
+const unreachableMs = 5000;
 /** Beyond the grace that the worker was told, until it is no longer waited for. */
 const lateMs = 500;
 
@@ -46,6 +56,10 @@ export class ProcessWorker implements Worker {
   #stopped: Promise<LastExit> | undefined;
   #authToken: string | undefined;
   #released = false;
+  /** Monotonic ms of when the control connection was lost, or never had. */
+  #aloneSince = performance.now();
+  /** It was found suspended when it was to stop. */
+  #suspended = false;
 
   constructor(options: ProcessWorkerOptions) {
     this.#options = options;
@@ -64,12 +78,34 @@ export class ProcessWorker implements Worker {
     return this.#hello;
   }
 
+  get unreachable(): boolean {
+    return !this.#control && performance.now() - this.#aloneSince > unreachableMs;
+  }
+
   async configure(config: WorkerConfig): Promise<void> {
     await this.#request({type: 'configure', config});
     const {generation, specHash, declared, choice, authToken} = config;
     this.#authToken = authToken;
     this.#hello = {...this.#hello, generation, specHash, declared, choice};
     await this.#options.remember(this.#hello);
+  }
+
+  /**
+   * Has it fork its successor, as the control protocol's `replace`.
+   *
+   * @throws {RequestTimeoutError | ConnectionLostError} what became of it is not known; where nothing had, nothing will
+   */
+  async replace(order: SuccessorOrder, timeoutMs: number): Promise<ControlReply> {
+    const control = this.#control;
+    if (!control) throw new Error(`${this.aiId} does not answer on its control socket`);
+    try {
+      const reply = await control.request({type: 'replace', ...order}, {timeoutMs});
+      if (reply.ok) this.#hello = {...this.#hello, retired: true};
+      return reply;
+    } catch (error) {
+      control.close(); // calls it off
+      throw error;
+    }
   }
 
   async tellModelStatus(check: ModelCheck): Promise<void> {
@@ -86,7 +122,10 @@ export class ProcessWorker implements Worker {
   }
 
   stop(graceMs: number): Promise<LastExit> {
-    this.#stopped ??= this.#stop(graceMs);
+    this.#stopped ??= this.#stop(graceMs).catch((error: unknown) => {
+      this.#stopped = undefined; // it may have failed for a reason that passes: the next one begins anew
+      throw error;
+    });
     return this.#stopped;
   }
 
@@ -107,13 +146,21 @@ export class ProcessWorker implements Worker {
   async #stop(graceMs: number): Promise<LastExit> {
     const {identity} = this.instance;
     this.#hello = {...this.#hello, draining: true};
+    // It hears neither an order nor SIGTERM, and drains nothing: waiting would be for nothing.
+    if (await isSuspended(identity)) {
+      this.#suspended = true;
+      return this.kill();
+    }
+    // Without a control connection SIGTERM is the order; one that answers clients may finish with them all the same.
+    const deaf = !this.#control;
+    const patienceMs = deaf && (await this.ping(lateMs)) ? graceMs + terminateMs : terminateMs;
     const asked = await this.#request({type: 'shutdown', graceMs}, graceMs + controlTimeoutMs).then(
       () => true,
       () => false,
     );
     if (asked && (await this.#goneWithin(lateMs))) return this.exited;
     await signalVerified(identity, 'SIGTERM');
-    if (await this.#goneWithin(terminateMs)) return this.exited;
+    if (await this.#goneWithin(patienceMs)) return this.exited;
     await signalVerified(identity, 'SIGKILL', {group: true});
     return this.exited;
   }
@@ -142,43 +189,63 @@ export class ProcessWorker implements Worker {
   }
 
   async #watchExit(): Promise<LastExit> {
-    const {childExit, log} = this.#options;
-    const exit = childExit ? await childExit : await this.#watchForeign();
+    const {childExit, log, home, controlPath} = this.#options;
+    const connected = this.#watchForeign();
+    const exit = await (childExit ?? connected);
+    // Its last words are read before its end is told.
+    await Promise.race([this.#control?.closed, sleep(lateMs, undefined, {ref: false})]);
+    const {uid, identity} = this.instance;
+    if (isOwnSocket(home, this.aiId, uid, controlPath)) removeSocket(controlPath);
+    await endOffspring({home, uid, pid: identity.pid});
     return {
       at: new Date().toISOString(),
       ...(exit?.code != null && {code: exit.code}),
       ...(exit?.signal != null && {signal: exit.signal}),
+      ...(this.#suspended && {suspended: true}),
       stderrTail: tailOf(log.path, log.offset),
     };
   }
 
   /**
    * A worker that is not our child tells by its control connection breaking that it ended; the process table has the
-   * last word. One that lives on without the connection is connected to again.
+   * last word. One that lives on without the connection, our child or not, is connected to again.
    */
   async #watchForeign(): Promise<undefined> {
     for (let wait = 2; ; wait = Math.min(wait * 2, 1000)) {
       if (this.#control) {
         await this.#control.closed;
         this.#control = undefined;
+        this.#aloneSince = performance.now();
         wait = 2;
       }
       if (this.#released) return new Promise<undefined>(() => undefined);
-      if (!(await isSame(this.instance.identity))) return undefined;
+      // What can't be read now says nothing: it is looked at again.
+      if (!(await isSame(this.instance.identity).catch(() => true))) return undefined;
       await sleep(wait, undefined, {ref: false});
       if (wait >= 64 && !this.#released) await this.#reconnect();
     }
   }
 
   async #reconnect(): Promise<void> {
-    let control: ControlConnection | undefined;
-    try {
-      control = new ControlConnection(await connectUnix(this.#options.controlPath, {timeoutMs: 1000}));
-      const reply = await control.request({type: 'hello'}, {timeoutMs: 1000});
-      if (reply.ok && reply.hello?.uid === this.instance.uid && !this.#released) return this.#attach(control);
-    } catch {
-      // Not yet; the caller looks again.
+    const {controlPath, otherPaths = []} = this.#options;
+    let answer: HelloAnswer = {type: 'unreachable'};
+    for (const path of [controlPath, ...otherPaths]) {
+      if (answer.type !== 'answers') answer = await askHello(path, this.instance.uid, 1000);
     }
-    control?.close();
+    // The file was removed under it; at the next look it has opened another.
+    if (answer.type === 'unreachable') await askToReopen(this.instance).catch(() => false);
+    if (answer.type !== 'answers') return;
+    if (this.#released) return answer.control.close();
+    this.#hello = {...answer.hello, draining: this.#hello.draining || answer.hello.draining};
+    this.#attach(answer.control);
+  }
+}
+
+/** That it stays (a read-only disk, say) harms nobody: its name is that of one launch. */
+function removeSocket(path: string): void {
+  try {
+    rmSync(path, {force: true});
+  } catch {
+    // Its worker's end is what is to be told.
   }
 }

@@ -84,7 +84,7 @@ describe('whom we signal', () => {
     try {
       const outcome = await other.runtime().launch(await other.request());
       expect(outcome.type).toBe('listening');
-      expect(await runtime.discover()).toEqual({workers: [], remains: []});
+      expect(await runtime.discover()).toEqual({workers: [], remains: [], retiring: []});
       await launch();
       expect((await runtime.discover()).workers).toHaveLength(1);
     } finally {
@@ -179,9 +179,22 @@ describe('the environment of a worker', () => {
   it('is the little that it needs, what its spec says, and the state folder', async () => {
     const worker = await launch({}, {env: {LAB: 'yes', HOME: '/elsewhere'}});
     const names = proc(worker, 'environ').map(entry => entry.split('=', 1)[0]);
-    expect([...names].sort()).toEqual(['HOME', 'LAB', 'LANG', 'PATH', 'TEKTON_AI_HOME']);
+    const marks = ['TEKTON_AI_FLEET', 'TEKTON_AI_HOME', 'TEKTON_AI_INSTANCE'];
+    expect([...names].sort()).toEqual(['HOME', 'LAB', 'LANG', 'PATH', ...marks]);
     expect(proc(worker, 'environ')).toEqual(
       expect.arrayContaining(['LAB=yes', 'HOME=/elsewhere', `TEKTON_AI_HOME=${world.home}`]),
+    );
+  });
+
+  it('says whose it is, whatever its spec says', async () => {
+    const claims = {TEKTON_AI_HOME: '/elsewhere', TEKTON_AI_INSTANCE: 'another', TEKTON_AI_FLEET: 'a/b'};
+    const worker = await launch({}, {env: claims});
+    expect(proc(worker, 'environ')).toEqual(
+      expect.arrayContaining([
+        `TEKTON_AI_HOME=${world.home}`,
+        `TEKTON_AI_INSTANCE=${worker.instance.uid}`,
+        'TEKTON_AI_FLEET=default/dev',
+      ]),
     );
   });
 

@@ -103,6 +103,11 @@ export class ProcessWorld implements RuntimeWorld {
     return {request: await this.request({host: '192.0.2.1'}), stderr: 'cannot listen on 192.0.2.1'};
   }
 
+  async failingSuccessor({port}: Worker): Promise<{request: LaunchRequest; stderr: string}> {
+    const env = {NODE_OPTIONS: '--require=/nowhere/to/be/found.js'};
+    return {request: {...(await this.request()), port, env}, stderr: 'MODULE_NOT_FOUND'};
+  }
+
   async signal({instance}: Worker, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
     process.kill(instance.identity.pid, signal);
   }
