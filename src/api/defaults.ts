@@ -18,13 +18,16 @@ export const defaultModels: Readonly<Record<ProviderType, string | undefined>> =
   scripted: 'scripted',
 };
 
-type Optional = 'component' | 'provider' | 'model' | 'expertise' | 'auth' | 'port';
+type Optional = 'component' | 'provider' | 'model' | 'expertise' | 'auth' | 'port' | 'budget';
 
 export const specialistDefaults: Omit<SpecialistSpec, Optional> = {
   enabled: true,
   parameters: {},
   concurrency: {max: 4, queue: 64},
-  sessions: {maxTurns: 50, idleMinutes: 60},
+  sessions: {maxTurns: 50, idleMinutes: 60, persist: false},
+  fallback: [],
+  pull: 'Never',
+  overflow: 'error',
   host: '127.0.0.1',
   env: {},
   dependsOn: [],

@@ -1,10 +1,15 @@
 /** The documents that people write, as they stand after the schema has accepted them. */
 import type {
+  Budget,
   ChatParameters,
+  DriftPolicy,
   Expertise,
+  FallbackChoice,
+  OverflowPolicy,
   PortRange,
   Probes,
   ProviderSpec,
+  PullPolicy,
   RestartPolicy,
   SecretRef,
   SpecialistSpec,
@@ -20,6 +25,11 @@ export interface SpecialistFields {
   readonly expertise?: Partial<Expertise>;
   readonly concurrency?: Partial<SpecialistSpec['concurrency']>;
   readonly sessions?: Partial<SpecialistSpec['sessions']>;
+  /** An entry without a model takes its provider's default. */
+  readonly fallback?: readonly (Pick<FallbackChoice, 'provider'> & Partial<FallbackChoice>)[];
+  readonly pull?: PullPolicy;
+  readonly overflow?: OverflowPolicy;
+  readonly budget?: Partial<Budget>;
   readonly auth?: {readonly token: SecretRef};
   readonly port?: number;
   readonly host?: string;
@@ -43,6 +53,7 @@ export interface FleetFields {
   readonly ports?: Partial<PortRange>;
   readonly specialists?: readonly SpecialistEntry[];
   readonly allowMassPrune?: boolean;
+  readonly driftPolicy?: DriftPolicy;
 }
 
 interface Metadata {

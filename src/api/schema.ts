@@ -37,18 +37,7 @@ export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise';
 export const providerTypes = ['auto', 'ollama', 'anthropic', 'openai', 'offline', 'scripted'] as const;
 
 /** Fields of the design that this version doesn't act on: refused, so that nobody believes that they do something. */
-export const unsupportedFields: ReadonlySet<string> = new Set([
-  'fallback',
-  'pull',
-  'overflow',
-  'budget',
-  'resources',
-  'isolation',
-  'persist',
-  'maxTokens', // of sessions
-  'maxConcurrency',
-  'driftPolicy',
-]);
+export const unsupportedFields: ReadonlySet<string> = new Set(['resources', 'isolation', 'driftPolicy']);
 
 const dnsLabel = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 const componentName = '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$';
@@ -95,6 +84,8 @@ const secret = mapping(secretProperties, {
   maxProperties: 1,
   examples: [{env: 'ANTHROPIC_API_KEY'}, {file: './lab.key'}],
 });
+
+const seconds = {type: 'number', minimum: 0.01, maximum: 86_400} satisfies JsonSchema;
 
 const labels: JsonSchema = {
   title: 'Labels',
@@ -206,8 +197,59 @@ const specialistProperties = {
         default: 60,
         description: 'A session that is silent for longer is forgotten.',
       },
+      maxTokens: {
+        type: 'integer',
+        minimum: 1,
+        description: 'Tokens kept per session, as estimated; the oldest turns go first.',
+        examples: [16384],
+      },
+      persist: {type: 'boolean', default: false, description: 'true: sessions outlive the worker.'},
     },
-    {title: 'Sessions', description: "Conversations kept on the worker, in memory, by the client's `session` name."},
+    {title: 'Sessions', description: "Conversations kept on the worker, by the client's `session` name."},
+  ),
+  fallback: {
+    title: 'Fallback',
+    description:
+      'Tried in order when the provider is unreachable, overloaded or fails; never after the first piece of an answer.',
+    type: 'array',
+    maxItems: 8,
+    items: mapping(
+      {
+        provider: {...text, description: 'A provider of this fleet, or ollama, anthropic, offline, scripted.'},
+        model: {...model, description: "Absent: the provider's default."},
+      },
+      {required: ['provider']},
+    ),
+    examples: [[{provider: 'anthropic', model: 'claude-sonnet-5-5'}]],
+  },
+  pull: {
+    type: 'string',
+    enum: ['Never', 'IfNotPresent'],
+    default: 'Never',
+    description: 'IfNotPresent: a model that Ollama lacks is fetched.',
+  },
+  overflow: {
+    type: 'string',
+    enum: ['error', 'trimOldest'],
+    default: 'error',
+    description: 'What becomes of a conversation that does not fit into the context window.',
+  },
+  budget: mapping(
+    {
+      tokensPerDay: {type: 'integer', minimum: 1, description: 'Input and output together, from midnight UTC.'},
+      costPerDay: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        description: "In the currency of the providers' `prices`.",
+      },
+      mode: {
+        type: 'string',
+        enum: ['soft', 'hard'],
+        default: 'soft',
+        description: 'soft: an event tells when it is spent; hard: chats are refused until the next day.',
+      },
+    },
+    {title: 'Budget', minProperties: 1, examples: [{tokensPerDay: 200_000, mode: 'hard'}]},
   ),
   auth: mapping(
     {token: {...secret, description: 'Token that every connection must show.'}},
@@ -298,6 +340,35 @@ const provider = mapping(
     defaultModel: {...model, description: 'Model of a specialist that names this provider and no model.'},
     keepAlive: {...text, description: "Ollama's keep_alive: how long the model stays loaded.", examples: ['5m', '-1']},
     script: {...text, description: 'Answers file of a `scripted` provider, relative to this file.'},
+    maxConcurrency: {
+      type: 'integer',
+      minimum: 1,
+      maximum: 1024,
+      description: 'Calls under way at once, over all specialists of this machine that use it.',
+    },
+    timeouts: mapping(
+      {
+        connectSeconds: {...seconds, description: 'Until the connection is made.'},
+        firstTokenSeconds: {...seconds, description: 'Until the answer begins; a cold model has to be loaded.'},
+        idleSeconds: {...seconds, description: 'Between two pieces of an answer.'},
+        totalSeconds: {...seconds, description: 'The whole answer.'},
+      },
+      {title: 'Timeouts'},
+    ),
+    prices: {
+      title: 'Prices',
+      description: 'Money per million tokens, by model; `*` is for every other.',
+      type: 'object',
+      additionalProperties: mapping(
+        {
+          input: {type: 'number', minimum: 0},
+          output: {type: 'number', minimum: 0},
+          cachedInput: {type: 'number', minimum: 0, description: 'Absent: as `input`.'},
+        },
+        {required: ['input', 'output']},
+      ),
+      examples: [{'claude-sonnet-5-5': {input: 3, output: 15, cachedInput: 0.3}}],
+    },
   },
   {title: 'Provider', required: ['type']},
 );

@@ -36,6 +36,31 @@ export interface ProviderSpec {
   readonly keepAlive?: string;
   /** Path of the answers file of a scripted provider, absolute once loaded. */
   readonly script?: string;
+  /** Calls under way at once, over all specialists of this state folder that use this provider. */
+  readonly maxConcurrency?: number;
+  readonly timeouts?: ProviderTimeouts;
+  /** By model; `*` is for every other. What is not priced costs nothing. */
+  readonly prices?: Readonly<Record<string, Price>>;
+}
+
+/** Seconds; what is absent has the default of src/providers/timeouts.ts. */
+export interface ProviderTimeouts {
+  /** Until the connection is made. */
+  readonly connectSeconds?: number;
+  /** Until the first piece of the answer: a cold model has to be loaded. */
+  readonly firstTokenSeconds?: number;
+  /** Between two pieces. */
+  readonly idleSeconds?: number;
+  /** The whole answer. */
+  readonly totalSeconds?: number;
+}
+
+/** Money per million tokens, in whatever currency all prices and budgets of a fleet are in. */
+export interface Price {
+  readonly input: number;
+  readonly output: number;
+  /** Input tokens that the provider had cached; absent: as `input`. */
+  readonly cachedInput?: number;
 }
 
 export interface NamedProvider extends ProviderSpec {
@@ -54,6 +79,9 @@ export interface ResolvedProvider {
   readonly missingSecret?: string;
   readonly keepAlive?: string;
   readonly script?: string;
+  readonly maxConcurrency?: number;
+  readonly timeouts?: ProviderTimeouts;
+  readonly prices?: Readonly<Record<string, Price>>;
 }
 
 export type ModelReason = Extract<
@@ -63,7 +91,14 @@ export type ModelReason = Extract<
 
 /** Whether a model could answer now. */
 export type ModelCheck =
-  | {readonly available: true; readonly contextTokens?: number}
+  | {
+      readonly available: true;
+      readonly contextTokens?: number;
+      /** Of the model's content (`sha256:…`), where the server tells. */
+      readonly digest?: string;
+      /** It would answer, and a person should know this: the digest is not the one that was asked for. */
+      readonly warning?: string;
+    }
   | {readonly available: false; readonly reason: ModelReason; readonly message: string};
 
 /** Sampling and size limits of an answer. Absent means the provider's own default. */
@@ -103,6 +138,41 @@ export interface Probes {
 
 export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
 
+/** What becomes of a worker that somebody else than its owner reconfigured or drained. */
+export type DriftPolicy = 'heal' | 'warn' | 'ignore';
+
+export interface FallbackChoice {
+  /** Name of a provider of the fleet. */
+  readonly provider: string;
+  readonly model: string;
+}
+
+/** Whether the reconcile loop fetches a model that Ollama lacks. */
+export type PullPolicy = 'Never' | 'IfNotPresent';
+
+/** What becomes of a prompt that doesn't fit into the context window. */
+export type OverflowPolicy = 'error' | 'trimOldest';
+
+export interface SessionLimits {
+  /** Exchanges (a message and its answer) kept per session; the oldest go first. */
+  readonly maxTurns: number;
+  /** Tokens kept per session, as estimated; absent: not bounded. */
+  readonly maxTokens?: number;
+  readonly idleMinutes: number;
+  /** Whether sessions outlive the worker. */
+  readonly persist: boolean;
+}
+
+/** Per specialist and day (UTC). */
+export interface Budget {
+  /** Input and output tokens together. */
+  readonly tokensPerDay?: number;
+  /** In the currency of the providers' prices. */
+  readonly costPerDay?: number;
+  /** soft: an event when it is spent; hard: chats are refused until the next day begins. */
+  readonly mode: 'soft' | 'hard';
+}
+
 /** Effective spec of one specialist: environment, own fields, fleet defaults and built-ins merged. */
 export interface SpecialistSpec {
   readonly component: string;
@@ -113,7 +183,12 @@ export interface SpecialistSpec {
   readonly parameters: ChatParameters;
   readonly expertise: Expertise;
   readonly concurrency: {readonly max: number; readonly queue: number};
-  readonly sessions: {readonly maxTurns: number; readonly idleMinutes: number};
+  readonly sessions: SessionLimits;
+  /** Tried in order when the one before can't answer; never after the first piece of an answer. */
+  readonly fallback: readonly FallbackChoice[];
+  readonly pull: PullPolicy;
+  readonly overflow: OverflowPolicy;
+  readonly budget?: Budget;
   readonly auth?: {readonly token: SecretRef};
   /** Pinned port. Absent: allocated, and kept across restarts. */
   readonly port?: number;
@@ -143,6 +218,8 @@ export interface Desired {
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: SpecialistSpec;
   readonly provider: NamedProvider;
+  /** The providers of `spec.fallback`, in its order. Absent from records of versions that knew no fallback. */
+  readonly fallbackProviders?: readonly NamedProvider[];
   /** Counts changes of this specialist's declaration; 0 until a fleet record gives it one. */
   readonly generation: number;
   /**
@@ -167,6 +244,8 @@ export interface LoadedFleet {
   readonly enabled: boolean;
   readonly ports: PortRange;
   readonly allowMassPrune: boolean;
+  /** Absent from records of versions that knew none: heal. */
+  readonly driftPolicy?: DriftPolicy;
   readonly source: Source;
   /** Every file that was read, absolute: what a watcher watches (folders of globs stand beside them in `watch`). */
   readonly files: readonly string[];

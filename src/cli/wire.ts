@@ -55,7 +55,7 @@ const realClock: Clock = {
 
 function modelsOf(environment: Environment): Models {
   const resolve = async (provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider> => {
-    const {name, type, baseUrl, apiKey, keepAlive, script} = provider;
+    const {name, type, baseUrl, apiKey, keepAlive, script, maxConcurrency, timeouts, prices} = provider;
     const secret = apiKey && (await resolveSecret(apiKey, {environment, envFile}));
     return {
       name,
@@ -63,6 +63,9 @@ function modelsOf(environment: Environment): Models {
       ...(baseUrl !== undefined && {baseUrl}),
       ...(keepAlive !== undefined && {keepAlive}),
       ...(script !== undefined && {script}),
+      ...(maxConcurrency !== undefined && {maxConcurrency}),
+      ...(timeouts && {timeouts}),
+      ...(prices && {prices}),
       ...(apiKey && {apiKeyFrom: 'env' in apiKey ? apiKey.env : apiKey.file}),
       ...(secret && ('value' in secret ? {apiKey: secret.value} : {missingSecret: whatToSet(apiKey, envFile)})),
     };

@@ -1,5 +1,17 @@
 /** What a worker is told: at launch on its standard input, later by `configure` on its control socket. */
-import type {ChatParameters, Expertise, Json, ModelCheck, ModelChoice, ResolvedProvider, Usage} from '../api/types.js';
+import type {
+  Budget,
+  ChatParameters,
+  Expertise,
+  Json,
+  ModelCheck,
+  ModelChoice,
+  OverflowPolicy,
+  ResolvedProvider,
+  SessionLimits,
+  Usage,
+} from '../api/types.js';
+import type {Running} from './running.js';
 
 /**
  * Holds resolved secrets: passes through pipes and sockets of the owner only, is never written to disk, argv,
@@ -23,11 +35,21 @@ export interface WorkerConfig {
   readonly parameters: ChatParameters;
   readonly expertise: Expertise;
   readonly concurrency: {readonly max: number; readonly queue: number};
-  readonly sessions: {readonly maxTurns: number; readonly idleMinutes: number};
+  readonly sessions: SessionLimits;
+  /** Tried in order after `provider` and `model`. Absent in messages of versions that knew none, as the next two are. */
+  readonly fallback?: readonly FallbackTarget[];
+  readonly overflow?: OverflowPolicy;
+  readonly budget?: Budget;
   /** Required of every connection when set. */
   readonly authToken?: string;
   /** How long chats under way may go on after `drain` or SIGTERM. */
   readonly graceMs: number;
+}
+
+/** Another one to ask when the first can't answer. */
+export interface FallbackTarget {
+  readonly provider: ResolvedProvider;
+  readonly model: string;
 }
 
 /** Standard input of a launched worker: one JSON document, then EOF. */
@@ -36,6 +58,8 @@ export interface LaunchMessage {
   readonly port: number;
   /** Path to bind the control socket at; already checked for length. */
   readonly controlPath: string;
+  /** The state folder: where sessions, usage and the slots of providers are kept. */
+  readonly home?: string;
   readonly config: WorkerConfig;
   /** The listening socket comes from the predecessor over the IPC channel: nothing is bound but the control socket. */
   readonly inherits?: true;
@@ -104,7 +128,13 @@ export interface Hello {
   readonly specHash: string;
   readonly declared: Readonly<Record<string, Json>>;
   readonly choice: ModelChoice;
+  /** What it runs with, whatever the fields above claim. Absent: a worker of an older version, which doesn't say. */
+  readonly running?: Running;
+  /** How many configurations it has taken over since its start: of two hellos the one with more is the later. */
+  readonly revision?: number;
   readonly draining: boolean;
+  /** It was told to end, by a signal or by `shutdown`: it does when it has drained. */
+  readonly ending?: true;
   /**
    * Whether a successor listens in its place: it serves the connections that it has, takes no others, and ends by
    * itself. Absent: a worker of an older version, which can't be replaced.
@@ -116,7 +146,14 @@ export interface Hello {
 }
 
 export type ControlReply =
-  | {readonly id: number; readonly ok: true; readonly hello?: Hello; readonly successor?: {readonly pid: number}}
+  | {
+      readonly id: number;
+      readonly ok: true;
+      readonly hello?: Hello;
+      readonly successor?: {readonly pid: number};
+      /** Of `configure`: as in the hello, right after it. */
+      readonly revision?: number;
+    }
   | {readonly id: number; readonly ok: false; readonly error: string; readonly exit?: ProcessExit};
 
 /** How a process ended. */
@@ -125,6 +162,12 @@ export interface ProcessExit {
   readonly signal: string | null;
 }
 
+/** What somebody did to a worker: an order on its control socket, or a signal. */
+export type Interference = 'configure' | 'drain' | 'shutdown' | 'SIGTERM' | 'SIGINT';
+
 export type ControlNotice =
   /** A chat failed at the provider, or works again: the owner should check the model now. */
-  {readonly type: 'model-suspect'; readonly code: string} | {readonly type: 'usage'; readonly usage: Usage};
+  | {readonly type: 'model-suspect'; readonly code: string}
+  | {readonly type: 'usage'; readonly usage: Usage}
+  /** Somebody else than who reads this changed it, or told it to stop; it is now as it says. */
+  | {readonly type: 'changed'; readonly by: Interference; readonly hello: Hello};

@@ -4,7 +4,14 @@ import type {ChatParameters, ModelCheck, ResolvedProvider} from '../api/types.js
 import {checkLimits, noKey, openCall, type Call} from './http-call.js';
 import {checkFromError, modelNotFound, type Peer} from './http-errors.js';
 import type {HttpLimits} from './http-send.js';
-import {ProviderError, type ChatEvent, type ChatRequest, type Provider, type StopReason} from './provider.js';
+import {
+  ProviderError,
+  textMessages,
+  type ChatEvent,
+  type ChatRequest,
+  type Provider,
+  type StopReason,
+} from './provider.js';
 import {withRetries} from './retry.js';
 import {displayUrl} from './url.js';
 
@@ -109,7 +116,7 @@ function toWire({model, system, messages, parameters}: ChatRequest): Anthropic.M
   return {
     model,
     max_tokens: maxTokens ?? defaultMaxTokens,
-    messages: messages.map(({role, content}) => ({role, content})),
+    messages: textMessages(messages),
     stream: true,
     // The same for every chat of a specialist, so the server may keep it instead of reading it again.
     ...(system === '' ? {} : {system: [{type: 'text', text: system, cache_control: {type: 'ephemeral'}}]}),

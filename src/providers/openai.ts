@@ -4,7 +4,14 @@ import type {ChatParameters, ModelCheck, ResolvedProvider} from '../api/types.js
 import {checkLimits, localLimits, noKey, openCall, type Call} from './http-call.js';
 import {checkFromError, modelNotFound, type Peer} from './http-errors.js';
 import type {HttpLimits} from './http-send.js';
-import {ProviderError, type ChatEvent, type ChatRequest, type Provider, type StopReason} from './provider.js';
+import {
+  ProviderError,
+  textMessages,
+  type ChatEvent,
+  type ChatRequest,
+  type Provider,
+  type StopReason,
+} from './provider.js';
 import {withRetries} from './retry.js';
 import {displayUrl} from './url.js';
 
@@ -81,7 +88,7 @@ function toWire(request: ChatRequest, baseUrl: string | undefined): OpenAI.ChatC
   const {temperature, topP, stop, seed} = parameters;
   return {
     model,
-    messages: [...(system === '' ? [] : [{role: 'system' as const, content: system}]), ...messages],
+    messages: [...(system === '' ? [] : [{role: 'system' as const, content: system}]), ...textMessages(messages)],
     stream: true,
     stream_options: {include_usage: true},
     ...limit(parameters, baseUrl),

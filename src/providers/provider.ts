@@ -1,30 +1,71 @@
 /** What a specialist asks of a model server. One contract suite (test/contract/provider.ts) runs on every implementation. */
 import type {ChatParameters, ModelCheck} from '../api/types.js';
 
-export interface ChatMessage {
-  readonly role: 'user' | 'assistant';
-  readonly content: string;
+export type ChatMessage =
+  | {readonly role: 'user'; readonly content: string}
+  | {readonly role: 'assistant'; readonly content: string; readonly toolCalls?: readonly ToolCall[]}
+  /** What a tool gave for the call of an assistant's message before it. */
+  | {readonly role: 'tool'; readonly content: string; readonly toolCallId: string; readonly name?: string};
+
+/** A model's wish that its caller runs a function. */
+export interface ToolCall {
+  readonly id: string;
+  readonly name: string;
+  /** JSON text, as the model wrote it. */
+  readonly arguments: string;
 }
+
+export interface Tool {
+  readonly name: string;
+  readonly description?: string;
+  /** JSON Schema of the arguments. */
+  readonly parameters: Readonly<Record<string, unknown>>;
+}
+
+export type ToolChoice = 'auto' | 'none' | 'required' | {readonly name: string};
+
+/** What an answer must look like; `schema` is a JSON Schema. */
+export type ResponseFormat =
+  | {readonly type: 'json'}
+  | {readonly type: 'schema'; readonly name: string; readonly schema: Readonly<Record<string, unknown>>};
 
 export interface ChatRequest {
   readonly model: string;
   readonly system: string;
-  /** Ends with the user's message. */
+  /** Ends with the user's message, or with the results of tools. */
   readonly messages: readonly ChatMessage[];
   readonly parameters: ChatParameters;
+  /** Offered to the model. A provider that can't is an error (`bad_request`), never silence. */
+  readonly tools?: readonly Tool[];
+  readonly toolChoice?: ToolChoice;
+  readonly responseFormat?: ResponseFormat;
 }
 
-export type StopReason = 'end' | 'length' | 'stop' | 'refusal' | 'cancelled';
+export type StopReason = 'end' | 'length' | 'stop' | 'refusal' | 'tool_calls' | 'cancelled';
 
 export type ChatEvent =
   | {readonly type: 'text'; readonly text: string}
+  /** What the model thinks aloud before its answer; no part of it. */
+  | {readonly type: 'thinking'; readonly text: string}
+  /** Whole: its arguments are complete. */
+  | {readonly type: 'tool-call'; readonly call: ToolCall}
   | {
       readonly type: 'end';
       readonly model: string;
       readonly stopReason: StopReason;
       readonly inputTokens: number;
       readonly outputTokens: number;
+      /** Those of `inputTokens` that the provider had cached. */
+      readonly cachedInputTokens?: number;
     };
+
+/** How far a model's download is; bytes are absent while they aren't known. */
+export interface PullProgress {
+  /** The server's own words (`pulling manifest`, `verifying sha256 digest`). */
+  readonly status: string;
+  readonly completedBytes?: number;
+  readonly totalBytes?: number;
+}
 
 export interface Provider {
   /**
@@ -40,6 +81,20 @@ export interface Provider {
    * @throws {ProviderError}
    */
   chat(request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent>;
+
+  /**
+   * Input tokens of a request by the provider's own count. Absent, or undefined, where it has none: then it is estimated.
+   *
+   * @throws {ProviderError}
+   */
+  countTokens?(request: ChatRequest, signal: AbortSignal): Promise<number | undefined>;
+
+  /**
+   * Fetches a model that the server lacks; ends when it is there. Absent where a server can't.
+   *
+   * @throws {ProviderError}
+   */
+  pull?(model: string, signal: AbortSignal): AsyncIterable<PullProgress>;
 }
 
 /** Wire codes of provider failures, as they stand in `code` of an error reply. */
@@ -74,4 +129,16 @@ export class ProviderError extends Error {
     this.status = options.status;
     this.retryAfterMs = options.retryAfterMs;
   }
+}
+
+/** For a provider that takes no tools. @throws {ProviderError} the conversation holds some */
+export function textMessages(
+  messages: readonly ChatMessage[],
+): {readonly role: 'user' | 'assistant'; readonly content: string}[] {
+  return messages.map(message => {
+    if (message.role === 'tool' || (message.role === 'assistant' && message.toolCalls !== undefined)) {
+      throw new ProviderError('this provider takes no tools', {code: 'bad_request', retryable: false});
+    }
+    return {role: message.role, content: message.content};
+  });
 }

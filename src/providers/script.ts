@@ -203,6 +203,7 @@ const stopReasons: Readonly<Record<StopReason, true>> = {
   length: true,
   stop: true,
   refusal: true,
+  tool_calls: true,
   cancelled: true,
 };
 

@@ -3,7 +3,7 @@ import {TektonError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, LastExit, ResolvedProvider} from '../api/types.js';
-import type {WorkerConfig} from '../protocol/control.js';
+import type {FallbackTarget, WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
 import type {Why} from './status.js';
@@ -134,6 +134,7 @@ export class Launcher {
     const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
     const id = `${namespace}/${fleet}/${aiId}`;
     const target = await this.#models.target(id);
+    const fallback = await this.#fallback(desired, record);
     const authToken = token ?? (await this.#authToken(desired, record));
     if (typeof authToken === 'object') throw new TektonError(`cannot configure ${name}: ${authToken.message}`);
     return {
@@ -154,6 +155,9 @@ export class Launcher {
       expertise: spec.expertise,
       concurrency: spec.concurrency,
       sessions: spec.sessions,
+      overflow: spec.overflow,
+      ...(fallback.length > 0 && {fallback}),
+      ...(spec.budget && {budget: spec.budget}),
       ...(authToken !== undefined && {authToken}),
       graceMs: spec.terminationGracePeriodSeconds * 1000,
     };
@@ -162,6 +166,15 @@ export class Launcher {
   /** A worker has taken `config` over. */
   taken({aiId, provider}: WorkerConfig): void {
     this.#told.set(aiId, keyOf(provider));
+  }
+
+  async #fallback({spec, fallbackProviders = []}: Desired, {envFile}: FleetRecord): Promise<readonly FallbackTarget[]> {
+    return Promise.all(
+      fallbackProviders.map(async (provider, i) => ({
+        provider: await this.#ports.models.resolve(provider, envFile),
+        model: spec.fallback[i]?.model ?? '',
+      })),
+    );
   }
 
   /** Whether the worker was told another key than the provider has now, or (adopted) we don't know what it was told. */

@@ -23,12 +23,21 @@ export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownPro
     ...fleet.entries.flatMap(entry => [
       ...checkNamespace(fleet, entry),
       ...checkModel(fleet, entry, providers),
+      ...checkFallback(entry.source, [...entry.path, 'fallback'], entry.fields, providers),
       ...checkPort(fleet, entry),
       ...checkHost(fleet, entry),
       ...checkEnv(entry.source, [...entry.path, 'env'], entry.fields),
     ]),
     ...(fleet.group.fleet
-      ? checkEnv(fleet.group.fleet.source, [...defaultsPath, 'env'], fleet.fields.defaults ?? {})
+      ? [
+          ...checkEnv(fleet.group.fleet.source, [...defaultsPath, 'env'], fleet.fields.defaults ?? {}),
+          ...checkFallback(
+            fleet.group.fleet.source,
+            [...defaultsPath, 'fallback'],
+            fleet.fields.defaults ?? {},
+            providers,
+          ),
+        ]
       : []),
     ...checkDependencies(fleet),
   ];
@@ -196,6 +205,34 @@ function checkModel(fleet: Fleet, entry: Entry, providers: ReadonlyMap<string, K
   const message = `\`${entry.name ?? '?'}\` needs a \`model\`: provider \`${provider.name}\` has no default model`;
   const path = entry.fields.provider === undefined ? entry.namePath : [...entry.path, 'provider'];
   return [entry.source.problem(path, 'value', message, 'or give the provider a `defaultModel`')];
+}
+
+/** The provider of each is there, decides for itself, and has a model. */
+function checkFallback(
+  source: SourceDocument,
+  path: Path,
+  {fallback = []}: SpecialistFields,
+  providers: ReadonlyMap<string, KnownProvider>,
+): readonly Problem[] {
+  return fallback.flatMap(({provider, model}, index) => {
+    const at = [...path, String(index), 'provider'];
+    const known = providers.get(provider);
+    if (!known) {
+      const names = [...providers.keys()];
+      const hint = suggest(provider, names) ?? `there are ${names.sort().join(', ')}`;
+      return [source.problem(at, 'value', `there is no provider \`${provider}\``, hint)];
+    }
+    if (known.spec.type === 'auto') {
+      const hint = 'name those that it would choose from, such as ollama and anthropic';
+      return [source.problem(at, 'value', `\`${provider}\` chooses by itself, so it can't be a fallback`, hint)];
+    }
+    if (known.spec.type === 'scripted' && known.spec.script === undefined) {
+      return [source.problem(at, 'value', `provider \`${provider}\` needs a \`script\``)];
+    }
+    if (model !== undefined || known.defaultModel) return [];
+    const message = `this needs a \`model\`: provider \`${provider}\` has no default model`;
+    return [source.problem(at, 'value', message, 'or give the provider a `defaultModel`')];
+  });
 }
 
 function checkPort(fleet: Fleet, entry: Entry): readonly Problem[] {

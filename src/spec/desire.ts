@@ -3,7 +3,7 @@ import {defaultProvider, genericExpertise, specialistDefaults} from '../api/defa
 import type {SpecialistFields} from '../api/documents.js';
 import {flatten, hashOf} from '../api/hash.js';
 import {aiIdOf, canonicalComponent} from '../api/names.js';
-import type {Desired, Expertise, Json, Origin, SpecialistSpec} from '../api/types.js';
+import type {Desired, Expertise, FallbackChoice, Json, NamedProvider, Origin, SpecialistSpec} from '../api/types.js';
 import {absolute, defaultsPath, dependenciesOf, includedExpertise, originAt, shippedComponent} from './fleet.js';
 import type {Entry, Fleet} from './fleet.js';
 import type {KnownProvider} from './providers.js';
@@ -31,14 +31,16 @@ export async function desire(
   }
 
   const merged = mergedFields(fleet, entry, component);
-  const {declared, origins} = declaredOf(fleet, entry, {component, merged, chosen, provider});
-  const {provider: _, model: __, expertise, ...rest} = merged;
+  const fallback = fallbacks(merged, providers);
+  const {declared, origins} = declaredOf(fleet, entry, {component, merged, chosen, provider, fallback});
+  const {provider: _, model: __, fallback: ___, expertise, ...rest} = merged;
   const catalogue = (await shipped(shippedComponent(fleet, component))) ?? genericExpertise(component);
   const spec: SpecialistSpec = {
     ...withDefaults(rest),
     component,
     provider: chosen.provider.name,
     model: chosen.model.name,
+    fallback: fallback.map(({choice}) => choice),
     expertise: {...catalogue, ...expertise},
   };
   const {name} = entry;
@@ -51,6 +53,7 @@ export async function desire(
     labels: entry.labels,
     spec,
     provider: provider.spec,
+    ...(fallback.length > 0 && {fallbackProviders: fallback.map(({known}) => known.spec)}),
     generation: 0,
     declared,
     specHash: hashOf(declared),
@@ -113,6 +116,7 @@ function mergedFields(fleet: Fleet, entry: Entry, component: string): Specialist
     ...merge('parameters', under, over),
     ...merge('concurrency', under, over),
     ...merge('sessions', under, over),
+    ...merge('budget', under, over),
     ...merge('probes', under, over),
     ...merge('env', under, over),
     ...(dependsOn.length > 0 || over.dependsOn ? {dependsOn} : {dependsOn: []}),
@@ -121,7 +125,7 @@ function mergedFields(fleet: Fleet, entry: Entry, component: string): Specialist
 }
 
 function merge(
-  field: 'parameters' | 'concurrency' | 'sessions' | 'probes' | 'env',
+  field: 'parameters' | 'concurrency' | 'sessions' | 'budget' | 'probes' | 'env',
   under: SpecialistFields,
   over: SpecialistFields,
 ) {
@@ -140,11 +144,30 @@ function withAbsoluteFiles(fields: SpecialistFields, source: Entry['source'], cw
   };
 }
 
-function withDefaults(fields: Omit<SpecialistFields, 'provider' | 'model' | 'expertise'>) {
+interface Fallback {
+  readonly choice: FallbackChoice;
+  readonly known: KnownProvider & {readonly spec: NamedProvider};
+}
+
+/** Without a model of its own each has its provider's default. */
+function fallbacks(
+  {fallback = []}: SpecialistFields,
+  providers: ReadonlyMap<string, KnownProvider>,
+): readonly Fallback[] {
+  return fallback.map(({provider, model: declared}) => {
+    const known = providers.get(provider);
+    const model = declared ?? known?.defaultModel?.model;
+    if (!known || model === undefined) throw new Error(`internal error: fallback ${provider} was not checked`);
+    return {choice: {provider, model}, known};
+  });
+}
+
+function withDefaults({budget, ...fields}: Omit<SpecialistFields, 'provider' | 'model' | 'expertise' | 'fallback'>) {
   const {concurrency, sessions, probes} = specialistDefaults;
   return {
     ...specialistDefaults,
     ...fields,
+    ...(budget && {budget: {mode: 'soft' as const, ...budget}}),
     concurrency: {...concurrency, ...fields.concurrency},
     sessions: {...sessions, ...fields.sessions},
     probes: {...probes, ...fields.probes},
@@ -156,13 +179,14 @@ interface Parts {
   readonly merged: SpecialistFields;
   readonly chosen: Chosen;
   readonly provider: KnownProvider;
+  readonly fallback: readonly Fallback[];
 }
 
 /** What somebody said, and who: values that only a built-in default gives are left out. */
 function declaredOf(
   fleet: Fleet,
   entry: Entry,
-  {component, merged, chosen, provider}: Parts,
+  {component, merged, chosen, provider, fallback}: Parts,
 ): Pick<Desired, 'declared' | 'origins'> {
   const {provider: _, model: __, dependsOn = [], ...fields} = merged;
   const said = {...fields, component, ...(dependsOn.length > 0 && {dependsOn})};
@@ -174,6 +198,13 @@ function declaredOf(
       value,
       provider.origins[path] ?? builtIn,
     ]),
+    ...fallback.flatMap(({choice, known}) =>
+      Object.entries(known.declared).map(([path, value]): [string, Json, Origin] => [
+        path.replace(/^provider\./, `fallbackProvider.${choice.provider}.`),
+        value,
+        known.origins[path] ?? builtIn,
+      ]),
+    ),
   ];
   if (chosen.provider.origin.type !== 'built-in') all.push(['provider', chosen.provider.name, chosen.provider.origin]);
   if (chosen.model && chosen.model.origin.type !== 'built-in') {

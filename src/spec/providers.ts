@@ -118,5 +118,5 @@ function pick(from: KnownProvider | undefined, wanted: (key: string) => boolean)
 
 /** An interface has no index signature, so TypeScript doesn't see that it is JSON. */
 function asJson(spec: Omit<ProviderSpec, 'defaultModel'>): Json {
-  return spec;
+  return spec as unknown as Json;
 }

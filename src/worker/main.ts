@@ -35,8 +35,8 @@ async function main(): Promise<void> {
   dieLoudly(log);
   try {
     const message = readLaunch();
-    const {uid, port, controlPath, config, inherits} = message;
-    const options = {config, uid, port, controlPath, createProvider, log, ...(inherits && {inherit})};
+    const {uid, port, controlPath, home, config, inherits} = message;
+    const options = {config, uid, port, controlPath, home, createProvider, log, ...(inherits && {inherit})};
     const worker = await startWorker(options);
     obeySignals(worker, log);
     report({type: 'listening', pid: process.pid, port: worker.port});
@@ -114,14 +114,14 @@ function report(message: LaunchReport): void {
 
 function obeySignals(worker: RunningWorker, log: Log): void {
   let asked = false;
-  const stop = (signal: NodeJS.Signals): void => {
+  const stop = (signal: 'SIGTERM' | 'SIGINT'): void => {
     log('info', 'shutting down', {by: signal});
     // Asked a second time, it gives no more grace.
-    void worker.close(asked ? 0 : undefined);
+    void worker.close(asked ? 0 : undefined, signal);
     asked = true;
   };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
+  process.on('SIGTERM', () => stop('SIGTERM'));
+  process.on('SIGINT', () => stop('SIGINT'));
   // A terminal or session that is gone is no reason to end. Whoever finds the control socket gone asks for it like this.
   process.on('SIGHUP', () => {
     worker.reopen().catch((error: unknown) => log('error', describeError(error)));

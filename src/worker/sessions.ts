@@ -1,11 +1,7 @@
 /** What the worker remembers of conversations: in memory, bounded in every direction, without timers. */
+import type {SessionLimits} from '../api/types.js';
 import type {Turn} from '../protocol/messages.js';
-
-export interface SessionLimits {
-  /** Exchanges (a message and its answer) kept per session; the oldest go first. */
-  readonly maxTurns: number;
-  readonly idleMinutes: number;
-}
+import type {ChatMessage} from '../providers/provider.js';
 
 interface Session {
   readonly turns: readonly Turn[];
@@ -43,12 +39,12 @@ export class Sessions {
     return this.#sessions.get(name)?.turns ?? [];
   }
 
-  /** Adds one exchange. `before` are the turns that it continues: they replace what was remembered. */
-  remember(name: string, before: readonly Turn[], message: string, answer: string): void {
+  /** The conversation as it stands now, in place of what was remembered; what tools said is not kept. */
+  remember(name: string, messages: readonly ChatMessage[]): void {
     this.#expire();
     this.#forget(name);
     const {maxTurns} = this.#limits;
-    const all: readonly Turn[] = [...before, {role: 'user', content: message}, {role: 'assistant', content: answer}];
+    const all = messages.flatMap(({role, content}): Turn[] => (role === 'tool' ? [] : [{role, content}]));
     const turns = maxTurns > 0 ? all.slice(-2 * maxTurns) : [];
     this.#sessions.set(name, {turns, usedAt: this.#now()});
     this.#characters += lengthOf(turns);

@@ -23,11 +23,23 @@ export interface SpecialistOptions {
   readonly log: Log;
   /** ms, monotonic. */
   readonly now: () => number;
+  /** The state folder. Absent: nothing is kept beyond this process, and no slots are shared with others. */
+  readonly home?: string | undefined;
 }
 
 /** What a chat runs with from its begin to its end, whatever is reconfigured meanwhile. */
 export interface Engine {
   readonly config: WorkerConfig;
+  /** Whom to ask, in order: the first is the one that was declared, the rest its fallbacks. */
+  readonly targets: readonly [EngineTarget, ...EngineTarget[]];
+}
+
+/** One model behind one provider. */
+export interface EngineTarget {
+  readonly resolved: ResolvedProvider;
+  readonly model: string;
+  /** As replies and usage name it. */
+  readonly providerName: string;
   /** Created at the first call; one that couldn't be created is tried again at the next. */
   readonly provider: () => Promise<Provider>;
 }
@@ -54,6 +66,7 @@ export class Specialist {
   readonly uid: string;
   readonly log: Log;
   readonly now: () => number;
+  readonly home: string | undefined;
   readonly limiter: Limiter;
   readonly sessions: Sessions;
   readonly model: ModelState;
@@ -65,6 +78,10 @@ export class Specialist {
   replacing = false;
   /** A successor listens in its place. */
   retired = false;
+  /** It was told to end, and does when it has drained. */
+  ending = false;
+  /** Configurations taken over since its start. */
+  revision = 0;
   readonly startedAt: number;
   readonly #createProvider: CreateProvider;
   readonly #chats = new Set<AbortController>();
@@ -75,7 +92,8 @@ export class Specialist {
   #usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
   #draining = false;
 
-  constructor({config, uid, createProvider, log, now}: SpecialistOptions) {
+  constructor({config, uid, createProvider, log, now, home}: SpecialistOptions) {
+    this.home = home;
     this.uid = uid;
     this.log = log;
     this.now = now;
@@ -119,12 +137,13 @@ export class Specialist {
     }
     const fixed = (['aiId', 'component', 'host'] as const).find(field => config[field] !== old[field]);
     if (fixed !== undefined) return `${fixed} cannot change without a restart: ${old[fixed]} to ${config[fixed]}`;
-    const sameProvider = fingerprint(config) === fingerprint(old);
-    const {provider} = this.#engine;
-    this.#engine = sameProvider ? {config, provider} : this.#makeEngine(config);
+    const before = this.#engine;
+    this.#engine = this.#makeEngine(config, before);
+    const sameProvider = this.#engine.targets[0].provider === before.targets[0].provider;
     if (!sameProvider || config.model !== old.model) this.model.forget();
     this.limiter.configure(config.concurrency);
     this.sessions.configure(config.sessions);
+    this.revision += 1;
     return undefined;
   }
 
@@ -185,31 +204,43 @@ export class Specialist {
     for (const chat of this.#chats) chat.abort(new ChatStopped(why));
   }
 
-  #makeEngine(config: WorkerConfig): Engine {
+  /** Clients of providers that `before` had as well are kept. */
+  #makeEngine(config: WorkerConfig, before?: Engine): Engine {
+    const {provider, model, choice, fallback = []} = config;
+    const known = new Map(
+      before?.targets.map(target => [fingerprint(before.config, target.resolved), target.provider]),
+    );
+    const target = (resolved: ResolvedProvider, name: string, model: string): EngineTarget => {
+      const client = known.get(fingerprint(config, resolved)) ?? this.#client(config, resolved);
+      return {resolved, model, providerName: name, provider: client};
+    };
+    const rest = fallback.map(({provider: resolved, model: other}) => target(resolved, resolved.name, other));
+    return {config, targets: [target(provider, choice.provider, model), ...rest]};
+  }
+
+  #client({component, expertise}: WorkerConfig, resolved: ResolvedProvider): () => Promise<Provider> {
     let made: Promise<Provider> | undefined;
-    const provider = (): Promise<Provider> => {
-      made ??= this.#makeProvider(config).catch((error: unknown) => {
+    const make = async (): Promise<Provider> => {
+      if (resolved.missingSecret !== undefined) {
+        throw new SecretMissingError(`provider "${resolved.name}" needs a key: set ${resolved.missingSecret}`);
+      }
+      return this.#createProvider(resolved, {component, expertise});
+    };
+    return () => {
+      made ??= make().catch((error: unknown) => {
         made = undefined;
         throw error;
       });
       return made;
     };
-    return {config, provider};
-  }
-
-  async #makeProvider({provider, component, expertise}: WorkerConfig): Promise<Provider> {
-    if (provider.missingSecret !== undefined) {
-      throw new SecretMissingError(`provider "${provider.name}" needs a key: set ${provider.missingSecret}`);
-    }
-    return this.#createProvider(provider, {component, expertise});
   }
 
   async #checkModel(signal: AbortSignal): Promise<ModelCheck> {
-    const {config, provider} = this.#engine;
+    const {model, provider} = this.#engine.targets[0];
     try {
-      const checks = await (await provider()).check([config.model], signal);
+      const checks = await (await provider()).check([model], signal);
       const unsaid: ModelCheck = {available: false, reason: 'ProviderError', message: 'the provider did not say'};
-      return checks.get(config.model) ?? unsaid;
+      return checks.get(model) ?? unsaid;
     } catch (error) {
       if (!(error instanceof SecretMissingError)) throw error;
       return {available: false, reason: 'SecretMissing', message: error.message};
@@ -218,6 +249,6 @@ export class Specialist {
 }
 
 /** Configurations with the same fingerprint can share a provider's client. */
-function fingerprint({provider, component, expertise}: WorkerConfig): string {
-  return JSON.stringify([provider, component, expertise]);
+function fingerprint({component, expertise}: WorkerConfig, resolved: ResolvedProvider): string {
+  return JSON.stringify([resolved, component, expertise]);
 }

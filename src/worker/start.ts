@@ -1,5 +1,5 @@
 /** Puts a worker together: the specialist, its port, its control socket. Used by the launched process and by the CLI. */
-import type {SuccessorOrder, WorkerConfig} from '../protocol/control.js';
+import type {Interference, SuccessorOrder, WorkerConfig} from '../protocol/control.js';
 import {listenControl} from './control-socket.js';
 import type {ControlServer, Orders} from './control-socket.js';
 import {silentLog} from './log.js';
@@ -22,6 +22,8 @@ export interface WorkerOptions {
   /** Absent: nobody can reconfigure it. */
   readonly controlPath?: string;
   readonly createProvider: CreateProvider;
+  /** The state folder. Absent: nothing is kept beyond this process. */
+  readonly home?: string | undefined;
   readonly log?: Log;
   /** ms, monotonic. */
   readonly now?: () => number;
@@ -33,8 +35,11 @@ export interface RunningWorker {
   readonly done: Promise<number>;
   /** No new chats; resolves when those under way have ended, or after `graceMs` (default: the configuration's). */
   drain(graceMs?: number): Promise<void>;
-  /** Drains, then ends: chats that are still under way get a `draining` error. Again, with less grace: sooner. */
-  close(graceMs?: number): Promise<void>;
+  /**
+   * Drains, then ends: chats that are still under way get a `draining` error. Again, with less grace: sooner. Where a
+   * signal asked for it, `by` says which: the owner is told at once.
+   */
+  close(graceMs?: number, by?: Interference): Promise<void>;
   /** Opens the control socket again where somebody has removed it. @throws {ListenError} */
   reopen(): Promise<void>;
 }
@@ -48,8 +53,8 @@ const stopMs = 250;
  * @throws {ListenError} nothing is left bound
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const {config, uid, createProvider, log = silentLog, now = () => process.uptime() * 1000} = options;
-  const specialist = new Specialist({config, uid, createProvider, log, now});
+  const {config, uid, createProvider, home, log = silentLog, now = () => process.uptime() * 1000} = options;
+  const specialist = new Specialist({config, uid, createProvider, log, now, home});
   let ended: (code: number) => void = () => undefined;
   const done = new Promise<number>(resolve => (ended = resolve));
   let closing: Promise<void> | undefined;
@@ -78,7 +83,15 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     closing ??= end();
     await closing;
   };
+  const closeBy = async (graceMs?: number, by?: Interference): Promise<void> => {
+    const first = !specialist.ending;
+    specialist.ending = true;
+    const closed = close(graceMs);
+    if (first && by !== undefined) (await bound).control?.announce(by);
+    await closed;
+  };
   const shutdown = async (graceMs: number): Promise<void> => {
+    specialist.ending = true;
     await windDown(graceMs);
     // After the reply to this order has been written.
     setImmediate(() => {
@@ -110,7 +123,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const {port} = (await bound).clients;
   specialist.port = port;
   const reopen = async (): Promise<void> => (await bound).control?.reopen();
-  return {port, done, drain, close, reopen};
+  return {port, done, drain, close: closeBy, reopen};
 }
 
 interface Bound {

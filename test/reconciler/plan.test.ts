@@ -68,7 +68,7 @@ describe('how a change takes effect', () => {
     ['provider', {}, {provider: 'offline'}, 'reconfigure'],
     ['parameters', {parameters: {temperature: 0.1}}, {parameters: {temperature: 0.2}}, 'reconfigure'],
     ['concurrency', {}, {concurrency: {max: 1, queue: 1}}, 'reconfigure'],
-    ['sessions', {}, {sessions: {maxTurns: 1, idleMinutes: 1}}, 'reconfigure'],
+    ['sessions', {}, {sessions: {maxTurns: 1, idleMinutes: 1, persist: false}}, 'reconfigure'],
     ['dependsOn', {}, {dependsOn: ['hermes']}, 'reconfigure'],
     ['restartPolicy', {}, {restartPolicy: 'Never'}, 'reconfigure'],
     ['probes', {}, {probes: {periodSeconds: 1}}, 'reconfigure'],

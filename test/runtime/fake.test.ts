@@ -44,7 +44,7 @@ class FakeWorld implements RuntimeWorld {
       parameters: {},
       expertise: genericExpertise('athena'),
       concurrency: {max: 4, queue: 4},
-      sessions: {maxTurns: 5, idleMinutes: 5},
+      sessions: {maxTurns: 5, idleMinutes: 5, persist: false},
       graceMs: 5000,
       ...changes,
     };

@@ -50,7 +50,7 @@ describe('what the provider is asked', () => {
   });
 
   it('carries the turns of a session, whatever connection they came on, up to the limit', async () => {
-    const {client, provider} = await start({sessions: {maxTurns: 2, idleMinutes: 30}});
+    const {client, provider} = await start({sessions: {maxTurns: 2, idleMinutes: 30, persist: false}});
     for (const n of [0, 1, 2]) {
       const talk = client().send({content: `q${n}`, session: 's'});
       (await provider.call(n)).end(`a${n}`);

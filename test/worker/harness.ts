@@ -34,7 +34,7 @@ export function configOf(changes: Partial<WorkerConfig> = {}): WorkerConfig {
       systemPrompt: `You are {{component}}. ${'Weave. '.repeat(40)}`,
     },
     concurrency: {max: 4, queue: 64},
-    sessions: {maxTurns: 2, idleMinutes: 30},
+    sessions: {maxTurns: 2, idleMinutes: 30, persist: false},
     graceMs: 1000,
     ...changes,
   };

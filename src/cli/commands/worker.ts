@@ -66,13 +66,14 @@ async function refuseRunning({signal}: CommandContext, client: RegistryClient, a
 
 async function configOf(context: CommandContext, fleet: LoadedFleet, desired: Desired): Promise<WorkerConfig> {
   const {aiId, name, namespace, generation, specHash, declared, spec} = desired;
-  const {component, host, parameters, expertise, concurrency, sessions} = spec;
+  const {component, host, parameters, expertise, concurrency, sessions, overflow, budget} = spec;
   const target = await chooseTarget(context, desired, fleet.envFile);
   return {
     formatVersion,
     ...{aiId, name, component, namespace, fleet: '', generation, specHash, declared, host},
     ...target,
-    ...{parameters, expertise, concurrency, sessions},
+    ...{parameters, expertise, concurrency, sessions, overflow},
+    ...(budget && {budget}),
     graceMs: spec.terminationGracePeriodSeconds * 1000,
   };
 }
@@ -91,7 +92,7 @@ async function bind(client: RegistryClient, {config, uid, pinned}: Binding): Pro
     const place = pinned === undefined ? {avoid: [...avoid]} : {pinned};
     const {port} = await client.allocatePort({aiId, uid, host, ...place});
     try {
-      return await startWorker({config, uid, port, createProvider, log: stderrLog(aiId)});
+      return await startWorker({config, uid, port, createProvider, home: client.home, log: stderrLog(aiId)});
     } catch (error) {
       const another = error instanceof ListenError && error.reason === 'PortTaken' && pinned === undefined;
       if (another && avoid.push(port) < 10) continue;

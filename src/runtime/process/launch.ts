@@ -6,8 +6,10 @@ import type {Readable} from 'node:stream';
 import {describeError} from '../../api/errors.js';
 import {formatVersion} from '../../api/types.js';
 import type {LastExit, ProcessIdentity} from '../../api/types.js';
-import type {Hello, LaunchMessage, LaunchReport} from '../../protocol/control.js';
+import type {LaunchMessage, LaunchReport} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
+import {runningOf} from '../../protocol/running.js';
+import type {Told} from '../../protocol/running.js';
 import {askHello} from '../../registry/ask-hello.js';
 import type {LaunchRecord} from '../../registry/launch-records.js';
 import {writeLaunchRecord} from '../../registry/launch-records.js';
@@ -82,7 +84,7 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   }
   const exit = exitOf(child);
   const reported = readReport(child.stdio[3] as Readable | null | undefined);
-  const message: LaunchMessage = {uid, port, controlPath, config};
+  const message: LaunchMessage = {uid, port, controlPath, home, config};
   child.stdin?.on('error', () => undefined); // it ended before it read: `exit` says so
   child.stdin?.end(JSON.stringify(message));
   child.unref();
@@ -129,7 +131,8 @@ export function intentOf(
   const {aiId, name, namespace, fleet, component, host, generation, specHash, declared} = config;
   return {
     ...{formatVersion, aiId, name, namespace, fleet, component, uid, host, port, controlPath},
-    ...{generation, specHash, declared, startedAt: new Date().toISOString(), state: 'intent', logOffset},
+    ...{generation, specHash, declared, running: runningOf(config)},
+    ...{startedAt: new Date().toISOString(), state: 'intent', logOffset},
   };
 }
 
@@ -162,6 +165,7 @@ export async function takeInHand({
       home,
       instance: {uid: intent.uid, identity, startedAt: intent.startedAt},
       hello: reply.hello,
+      told: intent,
       host: intent.host,
       controlPath: intent.controlPath,
       log: {path: statePaths(home).log(intent.aiId), offset: intent.logOffset ?? 0},
@@ -180,11 +184,11 @@ export async function takeInHand({
  * Writes the launch record, now (unless it is written) and whenever the worker runs with something else: it serves when the worker can't be
  * asked. One write at a time, and a failed one is no failure of the worker: its uid finds it in the process table.
  */
-export function keepRecord(home: string, record: LaunchRecord, isWritten = false): (hello: Hello) => Promise<void> {
+export function keepRecord(home: string, record: LaunchRecord, isWritten = false): (told: Told) => Promise<void> {
   const write = (now: LaunchRecord): Promise<void> => writeLaunchRecord(home, now).catch(() => undefined);
   let last = isWritten ? Promise.resolve() : write(record);
-  return ({generation, specHash, declared}) => {
-    last = last.then(() => write({...record, generation, specHash, declared}));
+  return ({generation, specHash, declared, running}) => {
+    last = last.then(() => write({...record, generation, specHash, declared, ...(running && {running})}));
     return last;
   };
 }

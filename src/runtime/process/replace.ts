@@ -39,7 +39,7 @@ export async function replaceWorker(
   const log = openLog(logPath);
   closeSync(log.fd); // the old worker opens it; the rotation is ours
   const intent = intentOf(request, {controlPath, logOffset: log.offset});
-  const launch: LaunchMessage = {uid, port, controlPath, config, inherits: true};
+  const launch: LaunchMessage = {uid, port, controlPath, home, config, inherits: true};
   const order: SuccessorOrder = {
     ...{program, execPath: process.execPath, cwd: home, env: workerEnvironment(request, options)},
     ...{launch, logPath, startupMs},

@@ -1,0 +1,132 @@
+/**
+ * One answer, whatever protocol its client speaks: a place in the queue, the conversation so far, the model's words,
+ * and what it cost. How it is told to the client is the caller's (chat.ts, http/).
+ */
+import type {ChatParameters} from '../api/types.js';
+import {systemPrompt} from '../expertise/prompt.js';
+import type {
+  ChatEvent,
+  ChatMessage,
+  ChatRequest,
+  ResponseFormat,
+  StopReason,
+  Tool,
+  ToolChoice,
+} from '../providers/provider.js';
+import {fit} from './context.js';
+import {ask} from './route.js';
+import {ChatStopped} from './specialist.js';
+import type {Engine, Specialist} from './specialist.js';
+
+/** What a client asks. */
+export interface Question {
+  /** What was said before; absent: what the session holds. */
+  readonly history?: readonly ChatMessage[];
+  /** What is said now; the last is the user's, or a tool's. */
+  readonly messages: readonly ChatMessage[];
+  /** Under this name the worker remembers the conversation. */
+  readonly session?: string;
+  /** In place of the specialist's own prompt. */
+  readonly system?: string;
+  /** Over the specialist's own. */
+  readonly parameters?: ChatParameters;
+  readonly tools?: readonly Tool[];
+  readonly toolChoice?: ToolChoice;
+  readonly responseFormat?: ResponseFormat;
+}
+
+export type AnswerEvent = Exclude<ChatEvent, {type: 'end'}> | AnswerEnd;
+
+export interface AnswerEnd {
+  readonly type: 'end';
+  /** Name of the provider that answered. */
+  readonly provider: string;
+  /** As the provider named it. */
+  readonly model: string;
+  readonly stopReason: StopReason;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cachedInputTokens: number;
+  /** From the request to the end, and to the first piece of the answer; ms. */
+  readonly latencyMs: number;
+  readonly firstTokenMs: number | undefined;
+  /** Who should have answered and why it didn't, where a fallback did. */
+  readonly fallback?: {readonly from: string; readonly reason: string};
+  /** Messages that were left out, oldest first, so that the rest fits. */
+  readonly trimmed?: number;
+}
+
+/**
+ * The last event is `end`. Aborting `stop` with a {@link ChatStopped} ends the provider's call and the iteration.
+ *
+ * @throws {ChatStopped} also when the specialist takes no new chats
+ * @throws {QueueFullError}
+ * @throws {ProviderError}
+ */
+export async function* answer(
+  specialist: Specialist,
+  question: Question,
+  stop: AbortController,
+): AsyncGenerator<AnswerEvent, void, void> {
+  if (specialist.draining) throw new ChatStopped('draining');
+  const begin = specialist.now();
+  const {signal} = stop;
+  const leave = specialist.beginChat(stop);
+  try {
+    const release = await specialist.limiter.acquire(signal);
+    try {
+      yield* converse(specialist, question, {signal, begin});
+    } finally {
+      release();
+    }
+  } catch (error) {
+    // Whatever a provider throws when it is aborted, the reason is the signal's.
+    throw signal.aborted ? signal.reason : error;
+  } finally {
+    leave();
+  }
+}
+
+async function* converse(
+  specialist: Specialist,
+  question: Question,
+  {signal, begin}: {readonly signal: AbortSignal; readonly begin: number},
+): AsyncGenerator<AnswerEvent, void, void> {
+  const {engine, sessions} = specialist;
+  const {session, history = session === undefined ? [] : sessions.turns(session)} = question;
+  const messages = [...history, ...question.messages];
+  let text = '';
+  let firstTokenMs: number | undefined;
+  for await (const event of ask(specialist, engine, signal, target =>
+    fit(requestOf(engine, question, messages, target.model), target, engine.config, signal),
+  )) {
+    if (event.type !== 'end') {
+      firstTokenMs ??= specialist.now() - begin;
+      if (event.type === 'text') text += event.text;
+      yield event;
+      continue;
+    }
+    specialist.model.chatWorked();
+    if (session !== undefined) sessions.remember(session, [...messages, {role: 'assistant', content: text}]);
+    const end = {...event, latencyMs: specialist.now() - begin, firstTokenMs};
+    specialist.count(end.inputTokens, end.outputTokens);
+    yield end;
+  }
+}
+
+function requestOf(
+  {config}: Engine,
+  {system, parameters, tools, toolChoice, responseFormat}: Question,
+  messages: readonly ChatMessage[],
+  model: string,
+): ChatRequest {
+  return {
+    model,
+    system: system ?? systemPrompt(config),
+    messages,
+    parameters: {...config.parameters, ...parameters},
+    ...(tools && {tools}),
+    ...(toolChoice !== undefined && {toolChoice}),
+    ...(responseFormat && {responseFormat}),
+  };
+}

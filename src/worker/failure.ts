@@ -1,0 +1,50 @@
+/** What a client is told of a chat that failed, whatever protocol it speaks. */
+import {QueueFullError} from './limiter.js';
+import {ChatStopped} from './specialist.js';
+import type {Specialist} from './specialist.js';
+
+export interface Failure {
+  readonly message: string;
+  /** Of the error table in docs/reference/protocol.md. */
+  readonly code: string;
+  /** Whether the same request may succeed later without anybody changing anything. */
+  readonly retryable: boolean;
+  /** When that may be, ms from now, where somebody said so. */
+  readonly retryAfterMs?: number;
+}
+
+/** Also tells the specialist what its provider's failures mean for its readiness. */
+export function describeFailure(specialist: Specialist, error: unknown): Failure {
+  const {aiId} = specialist.config;
+  if (error instanceof ChatStopped) return {message: `${aiId} is draining`, code: 'draining', retryable: true};
+  if (error instanceof QueueFullError) return {message: error.message, code: 'queue_full', retryable: true};
+  if (isCoded(error)) {
+    specialist.model.chatFailed(error.code, error.message);
+    const {message, code, retryable, retryAfterMs} = error;
+    return {message, code, retryable, ...(retryAfterMs !== undefined && {retryAfterMs})};
+  }
+  const message = `internal error: ${error instanceof Error ? error.message : String(error)}`;
+  specialist.log('error', message, {stack: error instanceof Error ? error.stack : undefined});
+  return {message, code: 'internal', retryable: false};
+}
+
+interface Coded extends Error {
+  readonly code: string;
+  readonly retryable: boolean;
+  readonly retryAfterMs?: number;
+}
+
+/**
+ * A ProviderError, or a missing secret. Known by name: a provider may live in another chunk of the build, where
+ * its class is another one.
+ */
+function isCoded(error: unknown): error is Coded {
+  return (
+    error instanceof Error &&
+    (error.name === 'ProviderError' || error.name === 'SecretMissingError') &&
+    'code' in error &&
+    typeof error.code === 'string' &&
+    'retryable' in error &&
+    typeof error.retryable === 'boolean'
+  );
+}
