@@ -28,6 +28,7 @@ export function createOllamaProvider(resolved: ResolvedProvider): Provider {
   const contextTokens = new Map<string, number>();
   return {
     check: (models, signal) => check(resolved, models, signal),
+    contextTokens: (model, signal) => ownContextTokens(resolved, model, contextTokens, signal),
     chat: (request, signal) => withRetries(() => answer(resolved, request, contextTokens, signal), signal),
   };
 }

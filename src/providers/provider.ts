@@ -90,6 +90,14 @@ export interface Provider {
   countTokens?(request: ChatRequest, signal: AbortSignal): Promise<number | undefined>;
 
   /**
+   * The context window that a chat with `model` gets where its parameters don't say, in tokens. Absent, or undefined,
+   * where the provider sets none: then what `check` found counts.
+   *
+   * @throws the signal's reason
+   */
+  contextTokens?(model: string, signal: AbortSignal): Promise<number | undefined>;
+
+  /**
    * Fetches a model that the server lacks; ends when it is there. Absent where a server can't.
    *
    * @throws {ProviderError}
