@@ -86,8 +86,25 @@ export interface ResolvedProvider {
 
 export type ModelReason = Extract<
   Reason,
-  'ProviderUnreachable' | 'ProviderError' | 'ModelNotFound' | 'Unauthorized' | 'SecretMissing' | 'QuotaExceeded'
+  | 'ProviderUnreachable'
+  | 'ProviderError'
+  | 'ModelNotFound'
+  | 'Pulling'
+  | 'PullFailed'
+  | 'Unauthorized'
+  | 'SecretMissing'
+  | 'QuotaExceeded'
 >;
+
+/** How far a model's download is. */
+export interface PullStatus {
+  readonly model: string;
+  /** In the server's own words. */
+  readonly step: string;
+  /** Of the part that is being fetched; absent while they aren't known. */
+  readonly completedBytes?: number;
+  readonly totalBytes?: number;
+}
 
 /** Whether a model could answer now. */
 export type ModelCheck =
@@ -327,10 +344,30 @@ export interface LastExit {
   readonly stderrTail: readonly string[];
 }
 
+/** What a specialist did. What is absent of the later fields is none of it, but a cost: nothing was priced. */
 export interface Usage {
+  /** Chats that were answered to the end. */
   readonly requests: number;
   readonly inputTokens: number;
   readonly outputTokens: number;
+  /** Part of `inputTokens`. */
+  readonly cachedInputTokens?: number;
+  /** Chats that ended in an error. */
+  readonly errors?: number;
+  /** Chats that their client stopped or left. */
+  readonly cancelled?: number;
+  /** In the currency of the providers' prices. */
+  readonly cost?: number;
+}
+
+/** How a specialist's budget stands on a day. */
+export interface BudgetState {
+  /** UTC, as ISO 8601 has it. */
+  readonly day: string;
+  readonly mode: Budget['mode'];
+  readonly exceeded: boolean;
+  /** Where it is: what was to be spent. */
+  readonly message?: string;
 }
 
 /** What answers for a specialist now; `why` says how `auto` came to it. */
@@ -364,6 +401,8 @@ export interface SpecialistStatus {
   readonly host?: string;
   readonly port?: number;
   readonly model?: ModelChoice;
+  /** While its model is being fetched. */
+  readonly pull?: PullStatus;
   readonly restarts: number;
   readonly lastExit?: LastExit;
   readonly usage: Usage;

@@ -6,24 +6,31 @@ import type {FleetStatus} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Convergence, Goal} from './converge.js';
 import {writeLine} from './output.js';
+import {pullText} from './print/amounts.js';
 import {qualifiedName} from './view.js';
 
 /** One line per specialist (of `meant`, by ai id; absent: all) and turn, as it comes; plain on a terminal and elsewhere. */
 export function progressLines(context: CommandContext, meant?: ReadonlySet<string>): (status: FleetStatus) => void {
   const said = new Map<string, string>();
+  const say = (who: string, line: string, aloud = true): void => {
+    if (said.get(who) === line) return;
+    said.set(who, line);
+    if (aloud) void writeLine(context.stderr, `${who}: ${line}`);
+  };
   return status => {
     const {namespace} = status;
     for (const {aiId, name, status: own} of status.specialists) {
       if (meant?.has(aiId) === false) continue;
+      if (own.pull) say(own.pull.model, pullText(own.pull, pullStep));
       const model = own.model ? ` ${own.model.provider}:${own.model.model}` : '';
       const line = isTrue(own.conditions, 'Ready') ? `Ready on port ${own.port ?? '?'}${model}` : own.phase;
-      if (said.get(aiId) === line) continue;
-      said.set(aiId, line);
-      if (quiet.has(own.phase)) continue;
-      void writeLine(context.stderr, `${qualifiedName({name, namespace})}: ${line}`);
+      say(qualifiedName({name, namespace}), line, !quiet.has(own.phase));
     }
   };
 }
+
+/** A model's download is told in such steps, in percent: specialists may wait for it together, and a log is not a bar. */
+const pullStep = 10;
 
 /** Turns that every start goes through, and that nobody waits for. */
 const quiet = new Set(['Pending', 'Starting', 'NotReady']);

@@ -9,6 +9,7 @@ import {noticeLines, writeNotices} from './notices.js';
 import {observe} from './observe.js';
 import type {GetOptions} from './options.js';
 import {write, writeJson, writeLine, writeYaml} from './output.js';
+import {pullText} from './print/amounts.js';
 import {specialistDocument} from './print/documents.js';
 import {specialistColumns, specialistRow} from './print/specialists.js';
 import {styleFor} from './print/style.js';
@@ -56,9 +57,9 @@ export async function watchSpecialists(
 
 /** What makes a new line worth its while; usage counters are not among it. */
 function fingerprint({status, generation}: SpecialistView): string {
-  const {phase, port, restarts, model, instance, conditions} = status;
+  const {phase, port, restarts, model, pull, instance, conditions} = status;
   const said = conditions.map(({type, status: value, reason, message}) => [type, value, reason, message]);
-  return JSON.stringify([generation, phase, port, restarts, model, instance?.uid, said]);
+  return JSON.stringify([generation, phase, port, restarts, model, pull && pullText(pull), instance?.uid, said]);
 }
 
 interface Printer {

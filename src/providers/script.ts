@@ -1,6 +1,6 @@
 /** The answers file of a scripted provider, parsed and checked at the door. Its format: docs/reference/scripted-provider.md. */
 import {readFile, stat} from 'node:fs/promises';
-import type {ModelCheck} from '../api/types.js';
+import type {ModelCheck, ModelReason} from '../api/types.js';
 import {describeError} from '../api/errors.js';
 import type {ProviderErrorCode, StopReason} from './provider.js';
 
@@ -189,7 +189,8 @@ class Place {
   }
 }
 
-const modelReasons: Readonly<Record<Extract<ModelCheck, {available: false}>['reason'], true>> = {
+/** A pull is the reconciler's word, not a provider's. */
+const modelReasons: Readonly<Record<Exclude<ModelReason, 'Pulling' | 'PullFailed'>, true>> = {
   ProviderUnreachable: true,
   ProviderError: true,
   ModelNotFound: true,

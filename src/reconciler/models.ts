@@ -3,9 +3,10 @@
  * stand behind it, at the pace of their probes.
  */
 import {describeError} from '../api/errors.js';
-import type {Desired, ModelCheck, ModelChoice, NamedProvider, ResolvedProvider} from '../api/types.js';
+import type {Desired, ModelCheck, ModelChoice, NamedProvider, PullStatus, ResolvedProvider} from '../api/types.js';
 import type {Provider} from '../providers/provider.js';
 import type {Clock, Logger, Models} from './ports.js';
+import {pullKey, Pulls} from './pulls.js';
 
 /** What a specialist is to run with. Holds secrets: never goes to disk. */
 export interface Target {
@@ -33,6 +34,8 @@ interface Wish {
   /** Somebody asked for the model; else it is a built-in default. */
   readonly modelDeclared: boolean;
   readonly periodMs: number;
+  /** A model that its server lacks is to be fetched. */
+  readonly pull: boolean;
   target?: Target;
   /** Resolves when there is a target: before the model behind it has been asked about. */
   readonly targeted: Promise<void>;
@@ -57,9 +60,21 @@ export class ModelMonitor {
   readonly #groups = new Map<string, Group>();
   readonly #groupOf = new Map<string, Group>();
   readonly #abort = new AbortController();
+  readonly #pulls: Pulls;
 
   constructor(options: ModelMonitorOptions) {
     this.#options = options;
+    const {clock, models, log, changed} = options;
+    const each = (key: string, tell: (id: string, group: Group) => void): void => {
+      for (const [id, group] of this.#groupOf) if (keyOf(group.wishes.get(id)?.target) === key) tell(id, group);
+    };
+    this.#pulls = new Pulls({
+      clock,
+      log,
+      client: provider => models.client(provider),
+      ended: key => each(key, (_, group) => void this.#look(group)),
+      progressed: key => each(key, id => changed(id)),
+    });
   }
 
   /** Watches over what `desired` needs from now on; said again with the same needs, it changes nothing. */
@@ -69,14 +84,16 @@ export class ModelMonitor {
     const periodMs = desired.spec.probes.periodSeconds * 1000;
     const group = this.#groups.get(key) ?? newGroup(desired.provider, envFile);
     const wish = group.wishes.get(id);
-    if (before === group && wish?.model === desired.spec.model && wish.periodMs === periodMs) return;
+    const pull = desired.spec.pull === 'IfNotPresent';
+    const same = wish?.model === desired.spec.model && wish.periodMs === periodMs && wish.pull === pull;
+    if (before === group && same) return;
     if (before && before !== group) this.drop(id);
     this.#groups.set(key, group);
     this.#groupOf.set(id, group);
     const modelDeclared = desired.declared['model'] !== undefined;
     let settle: () => void = () => undefined;
     const targeted = new Promise<void>(resolve => (settle = resolve));
-    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, misses: 0, targeted, settle});
+    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, pull, misses: 0, targeted, settle});
     void this.#look(group);
   }
 
@@ -84,6 +101,7 @@ export class ModelMonitor {
     const group = this.#groupOf.get(id);
     this.#groupOf.delete(id);
     group?.wishes.delete(id);
+    this.#keepPulls();
     if (group?.wishes.size !== 0) return;
     group.cancelTimer?.();
     for (const [key, value] of this.#groups) if (value === group) this.#groups.delete(key);
@@ -96,6 +114,12 @@ export class ModelMonitor {
 
   check(id: string): ModelCheck | undefined {
     return this.#groupOf.get(id)?.wishes.get(id)?.check;
+  }
+
+  /** How far the download is that a specialist waits for. */
+  pull(id: string): PullStatus | undefined {
+    const wish = this.#groupOf.get(id)?.wishes.get(id);
+    return wish?.target && wish.pull ? this.#pulls.status(wish.target.provider, wish.target.model) : undefined;
   }
 
   /** What to run with; waits for the first look only where something has to be looked up. */
@@ -124,6 +148,7 @@ export class ModelMonitor {
 
   close(): void {
     this.#abort.abort(new Error('the controller stops'));
+    this.#pulls.close();
     for (const group of this.#groups.values()) group.cancelTimer?.();
     this.#groups.clear();
   }
@@ -177,10 +202,24 @@ export class ModelMonitor {
         const checks = await this.#checkModels(group, key, provider, models);
         for (const id of ids) {
           const check = checks.get(targets.get(id)?.model ?? '');
-          if (check) this.#setCheck(current(id), id, check);
+          if (check) this.#setCheck(current(id), id, this.#orPull(current(id), check));
         }
       }),
     );
+    this.#keepPulls();
+  }
+
+  /** A model that isn't there is fetched where that is wanted; the check then says how that goes. */
+  #orPull(wish: Wish | undefined, check: ModelCheck): ModelCheck {
+    if (!wish?.pull || wish.target?.provider.type !== 'ollama') return check;
+    if (check.available || check.reason !== 'ModelNotFound') return check;
+    return this.#pulls.fetch(wish.target.provider, wish.target.model);
+  }
+
+  #keepPulls(): void {
+    if (this.#pulls.size === 0) return;
+    const wishes = [...this.#groups.values()].flatMap(({wishes}) => [...wishes.values()]);
+    this.#pulls.keep(new Set(wishes.flatMap(({pull, target}) => (pull && target ? [keyOf(target) ?? ''] : []))));
   }
 
   async #targets(group: Group, wishes: ReadonlyMap<string, Wish>): Promise<Map<string, Target>> {
@@ -262,6 +301,10 @@ function keepOrLeave(wish: Wish, chosen: Target): Target {
     return chosen;
   }
   return current;
+}
+
+function keyOf(target: Target | undefined): string | undefined {
+  return target && pullKey(target.provider, target.model);
 }
 
 function newGroup(spec: NamedProvider, envFile: string | undefined): Group {

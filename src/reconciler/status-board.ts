@@ -122,6 +122,7 @@ export class StatusBoard {
       if (!who) return [];
       const status = this.#statusOf(specialist);
       this.#noticeReady(specialist, status);
+      this.#noticeMoved(specialist);
       specialist.status = status;
       return [{...who, status}];
     });
@@ -131,7 +132,18 @@ export class StatusBoard {
 
   #statusOf(specialist: Specialist): SpecialistStatus {
     const check = this.#options.models.check(specialist.id);
-    return computeStatus(specialist.facts(check), specialist.status, this.#options.ports.clock.iso());
+    const pull = this.#options.models.pull(specialist.id);
+    const facts = {...specialist.facts(check), ...(pull && {pull})};
+    return computeStatus(facts, specialist.status, this.#options.ports.clock.iso());
+  }
+
+  /** The model behind a name is another one than the digest that was declared. */
+  #noticeMoved(specialist: Specialist): void {
+    const check = this.#options.models.check(specialist.id);
+    const warning = check?.available === true ? check.warning : undefined;
+    const before = specialist.status && condition(specialist.status.conditions, 'ModelAvailable')?.message;
+    if (warning === undefined || before?.includes(warning)) return;
+    this.#options.events.of(specialist, 'Warning', 'ModelMoved', warning);
   }
 
   #noticeReady(specialist: Specialist, {conditions}: SpecialistStatus): void {

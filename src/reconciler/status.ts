@@ -10,6 +10,7 @@ import type {
   ModelChoice,
   NamedStatus,
   Phase,
+  PullStatus,
   SpecialistStatus,
   Usage,
 } from '../api/types.js';
@@ -37,10 +38,14 @@ export interface Facts {
     readonly missed: number;
   };
   readonly model: ModelCheck | undefined;
+  /** How far the download of its model is. */
+  readonly pull?: PullStatus;
   /** Why what is declared does not run yet, though a worker serves: its successor didn't come up. */
   readonly rollout?: Why;
   /** That happened again and again. */
   readonly rolloutStuck?: boolean;
+  /** Somebody else changed it, and it is left so. */
+  readonly drift?: Why;
   /** Work that is under way or about to begin by itself. */
   readonly progress?: Why;
   /** Nothing more happens before a person, another specialist or a provider does something. */
@@ -78,6 +83,7 @@ export function computeStatus(facts: Facts, previous: SpecialistStatus | undefin
     specHash: facts.worker?.specHash ?? previous?.specHash ?? '',
     ...(facts.worker && {instance: facts.worker.instance, host: facts.worker.host, port: facts.worker.port}),
     ...(model && {model}),
+    ...(facts.pull && {pull: facts.pull}),
     restarts: facts.restarts,
     ...(facts.lastExit && {lastExit: facts.lastExit}),
     usage: facts.usage,
@@ -125,9 +131,9 @@ function decideModel(facts: Facts): Verdict {
   if (!model) return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked yet'};
   if (!model.available) return {type: 'ModelAvailable', status: 'False', reason: model.reason, message: model.message};
   const choice = facts.worker?.choice;
-  const message = choice
-    ? `${choice.provider}:${choice.model} answers${choice.why ? `; ${choice.why}` : ''}`
-    : 'the model answers';
+  const remarks = [choice?.why, model.warning].filter(remark => remark !== undefined);
+  const who = choice ? `${choice.provider}:${choice.model}` : 'the model';
+  const message = [`${who} answers`, ...remarks].join('; ');
   return {type: 'ModelAvailable', status: 'True', reason: 'ModelAvailable', message};
 }
 
@@ -151,6 +157,10 @@ function decideProgressing(facts: Facts): Verdict {
   if (facts.off) return {type: 'Progressing', status: 'False', ...facts.off};
   if (facts.blocked) return {type: 'Progressing', status: 'False', ...facts.blocked};
   if (facts.rollout) return {type: 'Progressing', status: 'False', ...facts.rollout};
+  if (facts.model?.available === false && facts.model.reason === 'Pulling') {
+    return {type: 'Progressing', status: 'True', reason: 'Pulling', message: facts.model.message};
+  }
+  if (facts.drift) return {type: 'Progressing', status: 'False', ...facts.drift};
   return {type: 'Progressing', status: 'False', reason: 'Converged', message: 'runs as declared'};
 }
 
@@ -171,6 +181,8 @@ function decideStalled(facts: Facts, model: Verdict): Verdict {
     return {type: 'Stalled', status: 'True', ...facts.blocked};
   }
   if (facts.rollout && facts.rolloutStuck) return {type: 'Stalled', status: 'True', ...facts.rollout};
+  // Left drained it takes no chat until somebody does something about it.
+  if (facts.drift && facts.worker?.draining) return {type: 'Stalled', status: 'True', ...facts.drift};
   if (facts.crashLoop) {
     const message = facts.progress?.message ?? 'it goes down again and again';
     return {type: 'Stalled', status: 'True', reason: 'CrashLoop', message};
@@ -220,6 +232,7 @@ export function outlook(named: NamedStatus): Outlook {
   if (!current) return {type: 'waiting', why};
   if (ready.status === 'True') return {type: 'done'};
   const model = condition(status.conditions, 'ModelAvailable');
+  if (model?.reason === 'Pulling') return {type: 'waiting', why};
   if (isTrue(status.conditions, 'Live') && model?.status === 'False') return {type: 'stuck', why};
   return {type: 'waiting', why};
 }

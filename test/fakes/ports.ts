@@ -36,6 +36,7 @@ import type {
   Store,
 } from '../../src/reconciler/ports.js';
 import type {AutoChoice} from '../../src/providers/auto.js';
+import type {PullProgress} from '../../src/providers/provider.js';
 import {FakeClock} from './clock.js';
 import {FakeRuntime} from './runtime.js';
 
@@ -280,6 +281,38 @@ export class FakeRegistry implements Registry {
   }
 }
 
+/** A download: its progress comes when a test says so, and it ends when a test ends it. */
+export class FakePull {
+  readonly provider: string;
+  readonly model: string;
+  readonly signal: AbortSignal;
+  readonly #steps: (PullProgress | 'done' | Error)[] = [];
+  #wake: () => void = () => undefined;
+
+  constructor(provider: string, model: string, signal: AbortSignal) {
+    this.provider = provider;
+    this.model = model;
+    this.signal = signal;
+    signal.addEventListener('abort', () => this.#wake(), {once: true});
+  }
+
+  step(step: PullProgress | 'done' | Error): void {
+    this.#steps.push(step);
+    this.#wake();
+  }
+
+  async *run(): AsyncGenerator<PullProgress, void, void> {
+    for (;;) {
+      this.signal.throwIfAborted();
+      const step = this.#steps.shift();
+      if (step === 'done') return;
+      if (step instanceof Error) throw step;
+      if (step) yield step;
+      else await new Promise<void>(resolve => (this.#wake = resolve));
+    }
+  }
+}
+
 export class FakeModels implements Models {
   /** By name of the provider; absent: available. `hang`: no answer before the question is taken back. */
   readonly answers = new Map<string, ModelCheck | 'hang'>();
@@ -289,6 +322,8 @@ export class FakeModels implements Models {
   choices = 0;
   /** Set: every question waits for it. */
   gate: Promise<void> | undefined;
+  /** Downloads as they were begun, in a test's hand. */
+  readonly pulls: FakePull[] = [];
   readonly #secrets: Secrets;
 
   constructor(secrets: Secrets) {
@@ -320,6 +355,11 @@ export class FakeModels implements Models {
       },
       chat: () => {
         throw new Error('the reconciler never chats');
+      },
+      pull: (model, signal) => {
+        const pull = new FakePull(provider.name, model, signal);
+        this.pulls.push(pull);
+        return pull.run();
       },
     };
   }

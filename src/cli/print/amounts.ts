@@ -1,4 +1,5 @@
 /** Times and sizes as people read them. */
+import type {PullStatus} from '../../api/types.js';
 
 /**
  * A span as kubectl prints it: two units where the second still matters ("45s", "5m3s", "3h5m", "2d3h", "40d").
@@ -33,6 +34,12 @@ export function bytesText(bytes: number): string {
 /** "1 specialist", "2 specialists". */
 export function countText(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
+/** "Pulling 43%"; no number while the size isn't known. `step`: only multiples of it are shown. */
+export function pullText({completedBytes = 0, totalBytes = 0}: PullStatus, step = 1): string {
+  if (totalBytes <= 0) return 'Pulling';
+  return `Pulling ${Math.floor((100 * completedBytes) / totalBytes / step) * step}%`;
 }
 
 function withRest(amount: number, unit: string, rest: number, restUnit: string): string {

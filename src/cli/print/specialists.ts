@@ -1,7 +1,7 @@
 /** The rows of `get` and `status`. */
-import {qualifiedName, modelText, readyText, whyNotReady, type SpecialistView} from '../view.js';
+import {qualifiedName, modelText, readyText, whyDrifted, whyNotReady, type SpecialistView} from '../view.js';
 import {ageText, bytesText} from './amounts.js';
-import {phaseText, type Style} from './style.js';
+import {stateText, type Style} from './style.js';
 
 export interface RowOptions {
   readonly wide: boolean;
@@ -23,7 +23,7 @@ export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptio
     qualifiedName(view),
     view.component,
     readyText(view),
-    phaseText(status.phase, style),
+    stateText(status, style),
     modelText(view),
     portText(view),
     String(status.restarts),
@@ -34,7 +34,8 @@ export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptio
   const generation =
     view.generation === observedGeneration ? `${view.generation}` : `${view.generation} (at ${observedGeneration})`;
   const pid = instance === undefined ? '<none>' : String(instance.identity.pid);
-  return [...row, pid, generation, view.fleet ?? '<none>', whyNotReady(view)?.reason ?? 'Ready'];
+  const {reason} = whyNotReady(view) ?? whyDrifted(view) ?? {reason: 'Ready'};
+  return [...row, pid, generation, view.fleet ?? '<none>', reason];
 }
 
 export const statusColumns = ['COMPONENT', 'AI-ID', 'PORT', 'MODEL', 'HEALTH', 'RESTARTS', 'UPTIME', 'MEMORY'];
@@ -50,7 +51,7 @@ export function statusRow(
     view.aiId,
     portText(view),
     modelText(view),
-    phaseText(view.status.phase, style),
+    stateText(view.status, style),
     String(view.status.restarts),
     uptimeText(view, now),
     memoryBytes === undefined ? '<none>' : bytesText(memoryBytes),

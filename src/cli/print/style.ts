@@ -1,6 +1,7 @@
 /** Colours, or none: whoever prints asks for a meaning, not for a colour. */
 import picocolors from 'picocolors';
-import type {Phase} from '../../api/types.js';
+import type {Phase, SpecialistStatus} from '../../api/types.js';
+import {pullText} from './amounts.js';
 
 export interface Style {
   good(text: string): string;
@@ -13,6 +14,11 @@ export interface Style {
 export function styleFor(color: boolean): Style {
   const {green, red, yellow, dim, bold} = picocolors.createColors(color);
   return {good: green, bad: red, changed: yellow, dim, bold};
+}
+
+/** The phase, or how far its model's download is. */
+export function stateText({phase, pull}: SpecialistStatus, style: Style): string {
+  return pull && phase === 'NotReady' ? style.changed(pullText(pull)) : phaseText(phase, style);
 }
 
 export function phaseText(phase: Phase, style: Style): string {

@@ -1,7 +1,7 @@
 /** The causal chain from the last change or event to the present state, as `why` prints it. */
 import type {Reason} from '../../api/conditions.js';
 import type {FleetEvent} from '../../api/types.js';
-import {qualifiedName, whyNotAsDeclared, whyNotReady, type SpecialistView} from '../view.js';
+import {qualifiedName, whyDrifted, whyNotAsDeclared, whyNotReady, type SpecialistView} from '../view.js';
 import {ageText} from './amounts.js';
 import type {Style} from './style.js';
 
@@ -40,7 +40,8 @@ export function whyText({chain, events, style, now}: WhyOptions): string {
   const [asked] = chain;
   if (asked === undefined) return '';
   const cause = chain.at(-1) ?? asked;
-  const next = nextSteps[((whyNotReady(cause) ?? whyNotAsDeclared(cause))?.reason ?? 'Ready') as Reason];
+  const why = whyNotReady(cause) ?? whyNotAsDeclared(cause) ?? whyDrifted(cause);
+  const next = nextSteps[(why?.reason ?? 'Ready') as Reason];
   const past = history(events, asked);
   const shown = past.slice(-mostEvents);
   const left = past.length - shown.length;
@@ -70,12 +71,21 @@ function standing(view: SpecialistView, now: number): string {
     const text = `as it was declared before (generation ${view.status.observedGeneration} of ${view.generation})`;
     return `${qualifiedName(view)} is ${view.status.phase}${since}, ${text}: ${behind.reason}: ${behind.message}`;
   }
+  const drift = why ? undefined : whyDrifted(view);
+  if (drift) return `${qualifiedName(view)} is ${view.status.phase}${since}, not as declared: ${drift.message}`;
   const reason = why === undefined ? `: it runs as declared${generation}` : `: ${why.reason}: ${why.message}`;
   return `${qualifiedName(view)} is ${view.status.phase}${since}${reason}`;
 }
 
 /** Events that begin a new chapter: what was before them explains nothing of what is now. */
-const beginnings: ReadonlySet<string> = new Set(['Launched', 'Adopted', 'Reconfigured', 'Restarted', 'Stopped']);
+const beginnings: ReadonlySet<string> = new Set([
+  'Launched',
+  'Adopted',
+  'Reconfigured',
+  'DriftHealed',
+  'Restarted',
+  'Stopped',
+]);
 
 /** What led here: of one that is Ready from what was done to it last, of another from the last time that it was Ready. */
 function history(events: readonly FleetEvent[], asked: SpecialistView): readonly FleetEvent[] {
@@ -94,6 +104,7 @@ const nextSteps: Partial<Readonly<Record<Reason, string>>> = {
   Starting: 'nothing to do: its turn to be started comes',
   Restarting: 'nothing to do: it is started again with what changed',
   Draining: 'nothing to do: it ends when the chats under way have, or after its grace period',
+  Drifted: 'put it right with: tekton-ai apply; or declare it so',
   BackingOff: 'it is started again by itself; if it stays so: tekton-ai logs',
   CrashLoop: 'mend what its last lines say (tekton-ai logs); it is tried again, ever more rarely',
   LaunchFailed: 'mend what the message says; it is tried again by itself',
@@ -104,6 +115,8 @@ const nextSteps: Partial<Readonly<Record<Reason, string>>> = {
   ProviderUnreachable: 'start the model server, or mend its address; Ready by itself when it answers',
   ProviderError: 'look at the provider, if it stays; Ready by itself when it answers',
   ModelNotFound: 'pull the model, or declare another; Ready by itself when it is there',
+  Pulling: 'nothing to do: Ready by itself when the model is there',
+  PullFailed: 'mend what the message says; it is tried again by itself, after 15 seconds to 10 minutes',
   Unauthorized: 'correct the key; it is looked at again by itself',
   SecretMissing: 'set what the message names',
   QuotaExceeded: 'see to the account at the provider',
