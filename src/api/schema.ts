@@ -37,7 +37,7 @@ export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise';
 export const providerTypes = ['auto', 'ollama', 'anthropic', 'openai', 'offline', 'scripted'] as const;
 
 /** Fields of the design that this version doesn't act on: refused, so that nobody believes that they do something. */
-export const unsupportedFields: ReadonlySet<string> = new Set(['resources', 'isolation', 'driftPolicy']);
+export const unsupportedFields: ReadonlySet<string> = new Set(['resources', 'isolation']);
 
 const dnsLabel = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 const componentName = '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$';
@@ -414,6 +414,13 @@ const fleetSpec = mapping(
       type: 'boolean',
       default: false,
       description: 'true: an edit may remove more than half of the fleet without being confirmed.',
+    },
+    driftPolicy: {
+      type: 'string',
+      enum: ['heal', 'warn', 'ignore'],
+      default: 'heal',
+      description:
+        'What becomes of a worker that somebody reconfigured or drained by hand: put right, told of, or left alone.',
     },
   },
   {title: 'Fleet spec'},

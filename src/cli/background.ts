@@ -40,7 +40,7 @@ const stopTimeoutMs = 10_000;
 export async function stopController(home: string): Promise<void> {
   const running = await findController(home);
   if (!running) return;
-  await askController(running.socketPath, 'stop', AbortSignal.timeout(stopTimeoutMs));
+  await askController(running.socketPath, {type: 'stop'}, AbortSignal.timeout(stopTimeoutMs));
   while (await isSame(running.record.identity)) await new Promise(resolve => setTimeout(resolve, 20));
 }
 

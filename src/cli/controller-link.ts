@@ -11,7 +11,12 @@ import {encode, LineDecoder} from '../protocol/codec.js';
 import type {Controller} from '../reconciler/controller.js';
 import {connectUnix} from '../runtime/connect.js';
 
-type Request = {readonly type: 'hello' | 'load' | 'watch' | 'stop'};
+type Request =
+  | {readonly type: 'hello' | 'watch' | 'stop'}
+  /** `applied`: fleets (`<namespace>/<fleet>`) that a person has just applied: drift of theirs is healed, whatever their policy. */
+  | {readonly type: 'load'; readonly applied?: readonly string[]};
+/** What is answered by one line. */
+export type Question = Exclude<Request, {type: 'watch'}>;
 type Reply =
   | {readonly type: 'ok'}
   | {readonly type: 'error'; readonly error: string}
@@ -84,7 +89,7 @@ function serve(socket: Socket, controller: Controller, stop: () => void): void {
           say({type: 'ok'});
           break;
         case 'load':
-          controller.loadRecords().then(
+          controller.loadRecords(request.applied).then(
             () => say({type: 'ok'}),
             (error: unknown) => say({type: 'error', error: String(error)}),
           );
@@ -105,8 +110,9 @@ function serve(socket: Socket, controller: Controller, stop: () => void): void {
 }
 
 /** Asks and waits for the answer. @throws {TektonError} when the controller is gone, refuses, or `signal` aborts first */
-export async function askController(path: string, type: 'hello' | 'load' | 'stop', signal: AbortSignal): Promise<void> {
-  for await (const reply of converse(path, {type}, signal)) {
+export async function askController(path: string, question: Question, signal: AbortSignal): Promise<void> {
+  const {type} = question;
+  for await (const reply of converse(path, question, signal)) {
     if (reply.type === 'ok') return;
     if (reply.type === 'error') throw new TektonError(`the controller refused to ${type}: ${reply.error}`);
   }
@@ -153,5 +159,8 @@ async function* converse(path: string, request: Request, signal: AbortSignal): A
 function parseRequest(value: unknown): Request | undefined {
   if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
   const {type} = value;
-  return type === 'hello' || type === 'load' || type === 'watch' || type === 'stop' ? {type} : undefined;
+  if (type === 'hello' || type === 'watch' || type === 'stop') return {type};
+  if (type !== 'load') return undefined;
+  if (!('applied' in value) || !Array.isArray(value.applied)) return {type};
+  return {type, applied: value.applied.filter(id => typeof id === 'string')};
 }

@@ -23,6 +23,8 @@ export type Goal = 'live' | 'ready';
 export interface ConvergeOptions {
   readonly goal: Goal;
   readonly timeoutMs: number;
+  /** A person applied them: what was changed by hand is put right, whatever their drift policy is. */
+  readonly heal?: boolean;
   /** Told of every status on the way. */
   readonly progress?: (status: FleetStatus) => void;
 }
@@ -55,7 +57,8 @@ export async function converge(
     const running = await findController(context.home);
     if (running) {
       try {
-        await askController(running.socketPath, 'load', signal);
+        const applied = options.heal ? records.map(recordId) : [];
+        await askController(running.socketPath, {type: 'load', applied}, signal);
         return await follow(watchController(running.socketPath, signal), records, options, 'controller', signal);
       } catch (error) {
         // It may just have ended: then somebody else, or we, take over.
@@ -106,7 +109,8 @@ async function convergeFleet(
   signal: AbortSignal,
 ): Promise<Convergence> {
   const only: FleetKey = {namespace: record.namespace, fleet: record.name};
-  const controller = new Controller({ports, version, follow: false, only, parallel});
+  const heal = options.heal ?? false;
+  const controller = new Controller({ports, version, follow: false, only, parallel, heal});
   try {
     await controller.start();
     return await follow(statusesOf(controller, signal), [record], options, 'here', signal);

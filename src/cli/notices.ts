@@ -3,7 +3,7 @@ import type {FleetRecord} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Observation} from './observe.js';
 import {writeLine} from './output.js';
-import {qualifiedName, whyNotAsDeclared} from './view.js';
+import {qualifiedName, whyDrifted, whyNotAsDeclared} from './view.js';
 
 export async function writeNotices({stderr}: CommandContext, observation: Observation): Promise<void> {
   for (const line of noticeLines(observation)) await writeLine(stderr, line);
@@ -23,6 +23,13 @@ export function noticeLines({controller, fleets, statuses, specialists}: Observa
   for (const view of specialists) {
     const why = whyNotAsDeclared(view);
     if (why) lines.push(`${qualifiedName(view)} serves on as it was declared before: ${why.reason}: ${why.message}`);
+  }
+  // Those of fleets that want to hear of it.
+  const warned = fleets.filter(fleet => fleet.driftPolicy === 'warn');
+  for (const view of specialists) {
+    if (!warned.some(({name, namespace}) => name === view.fleet && namespace === view.namespace)) continue;
+    const why = whyDrifted(view);
+    if (why) lines.push(`${qualifiedName(view)} is not as declared: ${why.message}`);
   }
   const ownerless = specialists.filter(view => view.fleet !== undefined && view.spec === undefined);
   if (ownerless.length > 0) {

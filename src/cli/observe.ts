@@ -79,7 +79,7 @@ export async function observe(context: CommandContext, scope: ObserveScope = {})
 
 /** A process that lives but hangs vouches for nothing. */
 async function answers(socketPath: string): Promise<boolean> {
-  return askController(socketPath, 'hello', AbortSignal.timeout(helloMs)).then(
+  return askController(socketPath, {type: 'hello'}, AbortSignal.timeout(helloMs)).then(
     () => true,
     () => false,
   );

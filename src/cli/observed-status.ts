@@ -2,6 +2,7 @@
 import {reasons, type Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, ModelCheck, ModelChoice, ModelReason, SpecialistStatus} from '../api/types.js';
 import type {HealthReply} from '../protocol/messages.js';
+import {drainedText, driftOf, driftText, isTold} from '../reconciler/drift.js';
 import {computeStatus, offReason, type Facts, type Why} from '../reconciler/status.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
 import type {Verification} from './verify.js';
@@ -21,10 +22,12 @@ export interface Found {
 export function verifiedStatus({fleet, desired, before, launch, found, now}: Found): SpecialistStatus {
   const worker = workerFacts(desired, before, launch, found);
   const off = offReason(desired, fleet) ?? (worker === undefined ? notRunning : undefined);
+  const drift = worker && launch && driftFacts(desired, launch, found);
   const facts: Facts = {
     generation: desired.generation,
     ...(off && {off}),
     ...(worker && {worker}),
+    ...(drift && {drift}),
     model: found.type === 'answers' ? modelCheck(found.health) : undefined,
     crashLoop: false,
     restarts: before?.restarts ?? 0,
@@ -86,11 +89,24 @@ function workerFacts(
     host,
     port,
     choice: hello?.choice ?? choiceOf(desired, health) ?? before?.model ?? declaredChoice(desired),
-    generation: hello?.generation ?? generation,
+    // Its own word, unless a hand made it claim one that there is not, or was long ago.
+    generation: Math.min(Math.max(hello?.generation ?? 0, generation), desired.generation),
     specHash: hello?.specHash ?? specHash,
     draining: hello?.draining ?? health?.status === 'draining',
     missed: found.type === 'answers' ? 0 : 1,
   };
+}
+
+/** As the controller would find it; whether it would leave it so is the fleet's policy. */
+function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification): Why | undefined {
+  const hello = 'hello' in found ? found.hello : undefined;
+  if (!hello) return undefined;
+  const {name, namespace, fleet, component, generation, specHash, declared, running} = hello;
+  const who = {aiId: desired.aiId, name, namespace, fleet, component, state: 'running' as const, told: launch};
+  const observed = {...who, generation, specHash, declared, ...(running && {running})};
+  if (hello.draining && !hello.ending && isTold(desired, observed)) return {reason: 'Drifted', message: drainedText};
+  const drift = driftOf(desired, observed);
+  return drift.length === 0 ? undefined : {reason: 'Drifted', message: driftText(drift)};
 }
 
 /** What the specialist itself says of its model. */

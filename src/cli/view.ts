@@ -58,6 +58,14 @@ export function whyNotAsDeclared({
   );
 }
 
+/** What somebody else made of it, where that is left so; undefined: it runs as it was told. */
+export function whyDrifted({
+  status,
+}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
+  const progressing = condition(status.conditions, 'Progressing');
+  return progressing?.reason === 'Drifted' ? progressing : undefined;
+}
+
 /** As people name it: without the namespace where that is `default`. */
 export function qualifiedName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
   return namespace === 'default' ? name : `${namespace}/${name}`;

@@ -100,6 +100,7 @@ export class ControlConnection {
         return;
       }
       if ('ok' in message) this.#waiting.get(message.id)?.resolve(message);
+      else if (message.type === 'unknown') continue;
       else for (const listener of this.#listeners) listener(message);
     }
   }
@@ -111,9 +112,17 @@ export class ControlConnection {
 }
 
 /** The peer is a worker of ours behind a socket of mode 0600: the outline is checked, the rest is its word. */
-function parseControlLine(value: unknown): ControlReply | ControlNotice | undefined {
+function parseControlLine(value: unknown): ControlReply | ControlNotice | {readonly type: 'unknown'} | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   if ('id' in value && 'ok' in value && typeof value.id === 'number') return value as ControlReply;
   if (!('type' in value)) return undefined;
-  return value.type === 'model-suspect' || value.type === 'usage' ? (value as ControlNotice) : undefined;
+  switch (value.type) {
+    case 'model-suspect':
+    case 'usage':
+      return value as ControlNotice;
+    case 'changed':
+      return 'hello' in value && typeof value.hello === 'object' ? (value as ControlNotice) : undefined;
+    default:
+      return {type: 'unknown'}; // of a newer version: whoever doesn't know it can do without it
+  }
 }

@@ -31,6 +31,8 @@ export interface ControllerOptions {
   readonly follow: boolean;
   /** Act for this fleet alone. */
   readonly only?: FleetKey;
+  /** A person applies: what was changed by hand is put right, whatever the fleet's drift policy is. */
+  readonly heal?: boolean;
   /** Launches and stops under way at once. */
   readonly parallel: number;
 }
@@ -140,6 +142,7 @@ export class Controller {
       touch,
       listenersChanged: registryChanged,
       pass: ({id}) => queue.add(id),
+      heal: options.heal ?? false,
     });
   }
 
@@ -160,14 +163,29 @@ export class Controller {
     });
   }
 
-  /** Reads the fleet records again: an apply has written one. */
-  async loadRecords(): Promise<void> {
+  /**
+   * Reads the fleet records again: an apply has written one.
+   *
+   * @param applied fleets (`<namespace>/<fleet>`) whose workers are to be put right, whatever their drift policy is
+   */
+  async loadRecords(applied: readonly string[] = []): Promise<void> {
     await this.#load().catch((error: unknown) => {
       this.#readAgain();
       throw error;
     });
+    for (const specialist of this.#specialists.all) {
+      if (applied.includes(fleetId(specialist.key))) this.#heal(specialist);
+    }
     // Somebody looks at the fleet just now: what a hand has changed in the registry is put right with it.
     this.#registry.request();
+  }
+
+  #heal(specialist: Specialist): void {
+    specialist.healAsked = {};
+    const message = 'puts right what was changed by hand';
+    // Whoever applied and looks at the status now is not to take it for done.
+    if (specialist.drift) specialist.progress = {reason: 'Reconfiguring', message};
+    this.#queue.add(specialist.id);
   }
 
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
@@ -197,7 +215,7 @@ export class Controller {
   async #takeInHand(): Promise<void> {
     const {workers, remains, retiring, superfluous = [], ended = []} = await this.#ports.runtime.discover();
     for (const worker of workers) {
-      const {namespace, fleet, generation} = worker.hello;
+      const {namespace, fleet} = worker.hello;
       const specialist = this.#minds({namespace, fleet}) && this.#specialists.of({namespace, fleet}, worker.aiId);
       if (!specialist || specialist.worker) {
         if (fleet !== '') this.#elsewhere.set(worker.aiId, observe(worker));
@@ -205,7 +223,8 @@ export class Controller {
         continue;
       }
       this.#keeper.hold(specialist, worker);
-      specialist.observedGeneration = generation;
+      // By our own word: what a hand gave it may claim any.
+      specialist.observedGeneration = worker.told.generation;
       if (!this.#options.follow) continue; // in hand for a moment only
       const {pid} = worker.instance.identity;
       this.#events.of(specialist, 'Normal', 'Adopted', `took over pid ${pid} on port ${worker.port}`);

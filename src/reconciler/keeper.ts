@@ -2,6 +2,7 @@
 import {specialistDefaults} from '../api/defaults.js';
 import {describeError} from '../api/errors.js';
 import type {LastExit} from '../api/types.js';
+import type {Interference} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import {afterFailure, isCrashLoop} from './backoff.js';
 import type {EventLog} from './events.js';
@@ -37,12 +38,18 @@ export class Keeper {
     specialist.take(worker, ports.clock.monotonic());
     void worker.exited.then(exit => this.#exited(specialist, worker, exit));
     worker.onNotice(notice => {
-      if (notice.type === 'usage') {
-        if (specialist.worker === worker) specialist.usage = notice.usage;
-        touch(specialist.key);
-      } else {
-        // Even where the answer is the same as before, the worker has to hear it: it thinks otherwise.
-        void models.suspect(specialist.id).then(() => this.tellModel(specialist));
+      switch (notice.type) {
+        case 'usage':
+          if (specialist.worker === worker) specialist.usage = notice.usage;
+          return touch(specialist.key);
+        case 'model-suspect':
+          // Even where the answer is the same as before, the worker has to hear it: it thinks otherwise.
+          return void models.suspect(specialist.id).then(() => this.tellModel(specialist));
+        case 'changed':
+          if (specialist.worker === worker) this.#interfered(specialist, worker, notice.by);
+          return;
+        default:
+          return notice satisfies never;
       }
     });
     this.tellModel(specialist);
@@ -106,6 +113,22 @@ export class Keeper {
     }
   }
 
+  /** Somebody else did something to it: what is to be done about that, the next pass finds out. */
+  #interfered(specialist: Specialist, worker: Worker, by: Interference): void {
+    const {events, touch, gone, passAfter} = this.#options;
+    if (by === 'configure') specialist.toldByOther = true;
+    gone(); // what the registry says of it may be another thing now
+    touch(specialist.key);
+    if (specialist.stopping) return;
+    if (worker.hello.ending && !specialist.ending) {
+      specialist.ending = true;
+      const message = `${endedBy(by)}: it takes no new chats, and ends when those under way have`;
+      specialist.progress = {reason: 'Draining', message};
+      events.of(specialist, 'Warning', 'ToldToStop', message);
+    }
+    passAfter(specialist, 0);
+  }
+
   async #exited(specialist: Specialist, worker: Worker, exit: LastExit): Promise<void> {
     // What its end means depends on whether somebody has taken its place.
     if (specialist.handover) await specialist.handover;
@@ -161,6 +184,10 @@ export class Keeper {
 function graceMsOf({hello}: Worker): number {
   const seconds = hello.declared['terminationGracePeriodSeconds'];
   return 1000 * (typeof seconds === 'number' ? seconds : specialistDefaults.terminationGracePeriodSeconds);
+}
+
+function endedBy(by: Interference): string {
+  return by === 'SIGTERM' || by === 'SIGINT' ? `somebody sent it ${by}` : 'somebody told it to shut down';
 }
 
 function describeExit(exit: LastExit): string {

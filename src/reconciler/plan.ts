@@ -1,6 +1,7 @@
 /** From observed to desired, as data. `diff` prints it, `apply` and the controller carry it out. */
 import {diffDeclared} from '../api/hash.js';
-import type {Desired, FieldChange} from '../api/types.js';
+import type {Desired, DriftPolicy, FieldChange} from '../api/types.js';
+import {drainedText, driftOf, driftText, isTold} from './drift.js';
 import {startOrder} from './order.js';
 import type {Action, Observed, Plan} from './types.js';
 
@@ -19,6 +20,8 @@ export interface PlanInput {
   readonly claims?: Claims;
   /** false: what is no longer declared stays. */
   readonly prune?: boolean;
+  /** Default: heal, as an apply does whatever the fleet's policy is. */
+  readonly driftPolicy?: DriftPolicy;
 }
 
 export interface Claims {
@@ -49,7 +52,10 @@ export function planFleet(input: PlanInput): Plan {
   const prunes = input.prune === false ? [] : input.observed.filter(o => isOf(o, input) && !declared.has(o.aiId));
   const steps = startOrder(input.desired).flatMap(desired => {
     const enabled = input.enabled && desired.spec.enabled;
-    const action = planSpecialist(desired, enabled, observed.get(desired.aiId), input.claims ?? noClaims);
+    const action = planSpecialist({
+      ...{desired, enabled, observed: observed.get(desired.aiId)},
+      ...{claims: input.claims ?? noClaims, driftPolicy: input.driftPolicy ?? 'heal'},
+    });
     return action ? [action] : [];
   });
   const stops = steps.filter(a => a.type === 'stop').reverse();
@@ -71,13 +77,18 @@ export function isMassPrune(before: number, removed: number): boolean {
   return before > 4 && removed * 2 > before;
 }
 
+export interface SpecialistInput {
+  readonly desired: Desired;
+  /** Whether it is to run, its fleet's word included. */
+  readonly enabled: boolean;
+  readonly observed: Observed | undefined;
+  readonly claims: Claims;
+  readonly driftPolicy: DriftPolicy;
+}
+
 /** The next step for one declared specialist; undefined when it is not to run and does not. */
-export function planSpecialist(
-  desired: Desired,
-  enabled: boolean,
-  observed: Observed | undefined,
-  claims: Claims,
-): Action | undefined {
+export function planSpecialist(input: SpecialistInput): Action | undefined {
+  const {desired, enabled, observed, claims, driftPolicy} = input;
   const runs = observed !== undefined && observed.state !== 'absent' && observed.state !== 'exited';
   // What is not to run needs no name and no port: it is stopped, whoever claims them.
   if (!enabled) {
@@ -86,15 +97,29 @@ export function planSpecialist(
   const conflict = findConflict(desired, runs ? observed : undefined, claims);
   if (conflict) return {type: 'block', desired, reason: 'Conflict', message: conflict};
   if (!runs) return {type: 'create', desired, reason: observed?.state === 'exited' ? 'it is not running' : 'it is new'};
+  const heals = driftPolicy === 'heal' || !isTold(desired, observed);
   if (observed.state === 'draining') {
+    // One that ends can't be left as it is.
+    if (!heals && !observed.ending) {
+      return {type: 'leave', desired, observed, changes: [], message: leftText(drainedText, driftPolicy)};
+    }
     return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
   }
-  const same = observed.specHash === desired.specHash;
-  const changes = same ? [] : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
+  const drift = driftOf(desired, observed);
+  if (drift.length > 0 && !heals) {
+    return {type: 'leave', desired, observed, changes: drift, message: leftText(driftText(drift), driftPolicy)};
+  }
+  const same = drift.length > 0 || observed.specHash === desired.specHash;
+  const changes = same ? drift : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
   if (changes.length === 0) return {type: 'keep', desired, observed};
   const hard = changes.filter(change => needsRestart(change, observed));
-  if (hard.length === 0) return {type: 'reconfigure', desired, observed, changes};
-  return {type: 'restart', desired, observed, changes, reason: whyRestart(hard)};
+  const what = {desired, observed, changes, ...(drift.length > 0 && {drift: true as const})};
+  if (hard.length === 0) return {type: 'reconfigure', ...what};
+  return {type: 'restart', ...what, reason: drift.length > 0 ? driftText(drift) : whyRestart(hard)};
+}
+
+function leftText(message: string, driftPolicy: DriftPolicy): string {
+  return `${message} (left so: driftPolicy is ${driftPolicy})`;
 }
 
 /** Whether it is a worker of this very fleet. */

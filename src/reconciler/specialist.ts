@@ -36,6 +36,16 @@ export class Specialist {
   stopping = false;
   /** It was sent a configuration and gave no answer: it may take it over yet, whatever is declared by then. */
   unsure = false;
+  /** Somebody else configured it since it was told last: though it says the same, its secrets may be others. */
+  toldByOther = false;
+  /** Somebody told it to end: it does when it has drained, and what its end means is dealt with then. */
+  ending = false;
+  /** Somebody else changed it, and the fleet's policy has it left so. */
+  drift: Why | undefined;
+  /** A person asked for it to be as declared, whatever the policy is; until it is. */
+  healAsked: object | undefined;
+  /** As `healAsked` when the pass under way began. */
+  healing: object | undefined;
   missedProbes = 0;
   cancelProbe: (() => void) | undefined;
   /** Generation that was acted on last. */
@@ -93,6 +103,7 @@ export class Specialist {
     this.missedProbes = 0;
     this.stopping = false;
     this.unsure = false;
+    this.toldByOther = false;
     this.listeningSince = now;
     this.progress = undefined;
     this.blocked = undefined;
@@ -133,6 +144,8 @@ export class Specialist {
 
   #letGo(): void {
     this.worker = undefined;
+    this.ending = false;
+    this.drift = undefined;
     this.cancelProbe?.();
     this.cancelProbe = undefined;
   }
@@ -144,7 +157,9 @@ export class Specialist {
     const component = this.desired?.spec.component ?? '';
     const who = {aiId: this.aiId, name, namespace, fleet, component};
     if (!worker) return {...who, state: 'exited', ...(this.lastPort !== undefined && {port: this.lastPort})};
-    return observe(worker);
+    const {told, ...said} = observe(worker);
+    // It may have taken over what we gave it without an answer: then that is no drift.
+    return this.unsure || !told ? said : {...said, told};
   }
 
   /** For a status of it; what is being pruned is known by what it says of itself. Undefined when nothing is left. */
@@ -178,6 +193,7 @@ export class Specialist {
       }),
       model,
       ...(this.rollout && {rollout: this.rollout.why, rolloutStuck: isCrashLoop(this.rollout.backoff)}),
+      ...(this.drift && {drift: this.drift}),
       ...(this.progress && {progress: this.progress}),
       ...(this.blocked && {blocked: this.blocked}),
       crashLoop: !worker && isCrashLoop(this.backoff),
@@ -212,8 +228,12 @@ function subtract(total: Usage, part: Usage): Usage {
 }
 
 /** What a worker in hand shows of itself. */
-export function observe({aiId, hello, instance, host, port}: Worker): Observed {
-  const {name, namespace, fleet, component, declared, specHash, generation} = hello;
-  const state = hello.draining ? 'draining' : 'running';
-  return {aiId, name, namespace, fleet, component, state, instance, host, port, declared, specHash, generation};
+export function observe({aiId, hello, told, instance, host, port}: Worker): Observed {
+  const {name, namespace, fleet, component, declared, specHash, generation, running, ending} = hello;
+  return {
+    ...{aiId, name, namespace, fleet, component, instance, host, port, declared, specHash, generation, told},
+    state: hello.draining ? 'draining' : 'running',
+    ...(running && {running}),
+    ...(ending && {ending}),
+  };
 }

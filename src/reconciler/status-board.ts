@@ -22,10 +22,8 @@ export interface StatusBoardOptions {
   readonly becameReady: (specialist: Specialist) => void;
 }
 
-/** What changes within so short a time, in ms, is said in one write. */
-const gatherMs = 5;
-/** After a write the next one rests this long, ms; and at most a tenth of the time goes into writing. */
-const restMs = 25;
+/** Statuses are written at most this often, ms; and at most a tenth of the time goes into it. */
+const everyMs = 50;
 const restFactor = 9;
 /** However long a write took: the machine may have been suspended in the middle of it. */
 const longestRestMs = 2000;
@@ -40,9 +38,7 @@ export class StatusBoard {
   readonly #knownReady = new WeakSet<Specialist>();
   #flushing: Promise<void> = Promise.resolve();
   #cancelFlush: (() => void) | undefined;
-  #isFlushing = false;
-  /** Monotonic ms before which nothing is written. */
-  #restUntil = 0;
+  #lastFlushMs = 0;
   #open = false;
   #settling = false;
 
@@ -59,7 +55,7 @@ export class StatusBoard {
   /** Something about this fleet may have changed. */
   touch(key: FleetKey): void {
     this.#dirty.add(fleetId(key));
-    if (this.#open && !this.#isFlushing) this.#flushSoon();
+    if (this.#open) this.#flushAfter(Math.max(everyMs, Math.min(longestRestMs, this.#lastFlushMs * restFactor)));
   }
 
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
@@ -81,11 +77,6 @@ export class StatusBoard {
     await this.#flush();
   }
 
-  /** At once after a quiet time, for somebody may wait for it. */
-  #flushSoon(): void {
-    this.#flushAfter(Math.max(gatherMs, this.#restUntil - this.#options.ports.clock.monotonic()));
-  }
-
   #flushAfter(ms: number): void {
     if (this.#settling) return;
     this.#cancelFlush ??= this.#options.ports.clock.after(ms, () => {
@@ -99,7 +90,6 @@ export class StatusBoard {
     const dirty = [...this.#dirty];
     const began = ports.clock.monotonic();
     this.#dirty.clear();
-    this.#isFlushing = true;
     for (const id of dirty) {
       const fleet = fleets.all.get(id);
       if (!fleet) continue;
@@ -119,10 +109,7 @@ export class StatusBoard {
       }
       for (const listener of listeners) if (this.#listeners.has(listener)) listener(status);
     }
-    const now = ports.clock.monotonic();
-    this.#restUntil = now + Math.max(restMs, Math.min(longestRestMs, (now - began) * restFactor));
-    this.#isFlushing = false;
-    if (this.#dirty.size > 0) this.#flushSoon();
+    this.#lastFlushMs = ports.clock.monotonic() - began;
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */

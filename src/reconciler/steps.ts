@@ -1,7 +1,10 @@
 /** One pass over one specialist: look, take one step towards what is declared, say when to look again. */
-import type {Desired, LastExit} from '../api/types.js';
+import {condition} from '../api/conditions.js';
+import type {Desired, DriftPolicy, LastExit} from '../api/types.js';
+import {runningOf} from '../protocol/running.js';
 import type {Worker} from '../runtime/runtime.js';
 import {noFailures} from './backoff.js';
+import {driftText, fieldsOff} from './drift.js';
 import type {EventLog} from './events.js';
 import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
@@ -31,6 +34,8 @@ export interface StepsOptions {
   /** Who listens, or as what, is another than before. */
   readonly listenersChanged: () => void;
   readonly pass: (specialist: Specialist) => void;
+  /** What was changed by hand is put right, whatever the fleets' policies are. */
+  readonly heal: boolean;
 }
 
 const retryBlockedMs = 10_000;
@@ -51,10 +56,14 @@ export class Steps {
 
   async step(specialist: Specialist, fleet: Fleet): Promise<Next> {
     const {desired} = specialist;
+    specialist.healing = specialist.healAsked;
     if (!desired) return this.prune(specialist);
     const claims = this.#options.fleets.claimsAgainst(fleet);
     const observed = specialist.worker ? undefined : this.#options.runsElsewhere(specialist);
-    const action = planSpecialist(desired, !specialist.off, observed ?? specialist.observed(), claims);
+    const driftPolicy = this.#driftPolicy(specialist, fleet);
+    const action = planSpecialist({
+      ...{desired, enabled: !specialist.off, observed: observed ?? specialist.observed(), claims, driftPolicy},
+    });
     switch (action?.type) {
       case undefined:
         await stopAll(specialist.retiring, graceMsOf(specialist));
@@ -63,15 +72,21 @@ export class Steps {
         return this.#create(specialist, desired, fleet);
       case 'keep':
         return this.#keep(specialist, desired, fleet);
+      case 'leave':
+        return this.#leave(specialist, desired, fleet, action.message);
       case 'reconfigure': {
         const paths = action.changes.map(change => change.path).join(', ');
         if (specialist.worker?.unreachable) return this.#restart(specialist, desired, fleet, `${untold} ${paths}`);
-        return this.#configure(specialist, desired, fleet, {
-          progress: `takes over ${paths}`,
-          event: `changed ${paths}`,
-        });
+        if (action.drift && (await this.#isOurs(specialist, desired, fleet))) {
+          return this.#keep(specialist, desired, fleet);
+        }
+        const event: Said = action.drift
+          ? ['DriftHealed', `put right what was ${driftText(action.changes)}`]
+          : reconfigured(`changed ${paths}`);
+        return this.#configure(specialist, desired, fleet, {progress: `takes over ${paths}`, event});
       }
       case 'restart':
+        if (specialist.ending) return undefined; // its end calls again
         return this.#restart(specialist, desired, fleet, action.reason);
       case 'stop':
         // Dependents go first; the last of them calls again.
@@ -111,10 +126,43 @@ export class Steps {
     return retryBlockedMs;
   }
 
+  #driftPolicy({healAsked}: Specialist, {record}: Fleet): DriftPolicy {
+    return healAsked || this.#options.heal ? 'heal' : (record.driftPolicy ?? 'heal');
+  }
+
+  /**
+   * What looks like drift may be our own: a controller told it so, and died, or found no room on the disk, before it could
+   * note that. It is exactly what it would be told now then.
+   */
+  async #isOurs({worker}: Specialist, desired: Desired, fleet: Fleet): Promise<boolean> {
+    const running = worker?.hello.running;
+    if (!running || worker.hello.specHash !== desired.specHash) return false;
+    const {declared, specHash} = desired;
+    const now = {...worker.told, running: runningOf(await this.#options.launcher.config(desired, fleet.record))};
+    return fieldsOff(now, {specHash, declared, running}).length === 0;
+  }
+
+  /** Somebody else changed it, and may have: it is said once, and nothing more is told to it. */
+  async #leave(specialist: Specialist, desired: Desired, fleet: Fleet, message: string): Promise<Next> {
+    const {worker, status, drift} = specialist;
+    if (worker && !worker.hello.draining && (await this.#isOurs(specialist, desired, fleet))) {
+      return this.#keep(specialist, desired, fleet);
+    }
+    const progressing = status && condition(status.conditions, 'Progressing');
+    const said = drift?.message ?? (progressing?.reason === 'Drifted' ? progressing.message : undefined);
+    this.#rest(specialist, desired);
+    specialist.drift = {reason: 'Drifted', message};
+    const isNews = said !== message && fleet.record.driftPolicy === 'warn';
+    if (isNews) this.#options.events.of(specialist, 'Warning', 'Drifted', message);
+    return undefined;
+  }
+
   #rest(specialist: Specialist, desired: Desired): undefined {
     specialist.progress = undefined;
     specialist.blocked = undefined;
     specialist.rollout = undefined;
+    specialist.drift = undefined;
+    if (specialist.healAsked === specialist.healing) specialist.healAsked = undefined;
     specialist.observedGeneration = desired.generation;
     return undefined;
   }
@@ -206,6 +254,10 @@ export class Steps {
       const progress = 'is told again what it gave no answer to';
       return this.#configure(specialist, desired, fleet, {progress, event: undefined});
     }
+    if (specialist.toldByOther && this.#driftPolicy(specialist, fleet) === 'heal') {
+      const event: Said = ['DriftHealed', 'told it again what is declared: somebody had configured it'];
+      return this.#configure(specialist, desired, fleet, {progress: 'is told again what is declared', event});
+    }
     const target = models.known(specialist.id);
     const choice = specialist.worker?.hello.choice;
     if (target && choice && (target.choice.type !== choice.type || target.model !== choice.model)) {
@@ -213,11 +265,11 @@ export class Steps {
       const now = `${target.choice.provider}:${target.model}`;
       await this.#configure(specialist, desired, fleet, {
         progress: `moves to ${now}`,
-        event: `moved to ${now}: ${why}`,
+        event: reconfigured(`moved to ${now}: ${why}`),
       });
     } else if (target && launcher.secretsDiffer(desired, target)) {
       const silent = launcher.secretsUnknown(desired.aiId);
-      const event = silent ? undefined : 'changed the secret of its provider';
+      const event = silent ? undefined : reconfigured('changed the secret of its provider');
       await this.#configure(specialist, desired, fleet, {progress: 'takes over a changed secret', event});
     }
     return this.#rest(specialist, desired);
@@ -227,18 +279,19 @@ export class Steps {
     specialist: Specialist,
     desired: Desired,
     fleet: Fleet,
-    say: {readonly progress: string; readonly event: string | undefined},
+    say: {readonly progress: string; readonly event: Said | undefined},
   ): Promise<undefined> {
     const {launcher, keeper, events, listenersChanged} = this.#options;
     specialist.progress = {reason: 'Reconfiguring', message: say.progress};
     const config = await launcher.config(desired, fleet.record);
     const {worker} = specialist;
     specialist.unsure = true;
+    specialist.toldByOther = false; // whatever comes from now on comes after it
     await worker?.configure(config);
     if (specialist.worker === worker) specialist.unsure = false;
     launcher.taken(config);
     keeper.tellModel(specialist);
-    if (say.event) events.of(specialist, 'Normal', 'Reconfigured', `${say.event}, without a restart`);
+    if (say.event) events.of(specialist, 'Normal', ...say.event);
     listenersChanged();
     return this.#rest(specialist, desired);
   }
@@ -277,6 +330,13 @@ export class Steps {
     listenersChanged();
     return undefined;
   }
+}
+
+/** Reason and message of an event. */
+type Said = readonly [reason: string, message: string];
+
+function reconfigured(what: string): Said {
+  return ['Reconfigured', `${what}, without a restart`];
 }
 
 function graceMsOf({desired}: Specialist): number {

@@ -1,6 +1,7 @@
 /** The reconciler's own nouns: what was observed, and the steps from there to what is desired. */
 import type {Desired, FieldChange, Instance, Json} from '../api/types.js';
 import type {Reason} from '../api/conditions.js';
+import type {Running, Told} from '../protocol/running.js';
 
 /**
  * One specialist as the process table, the launch record and the control socket show it.
@@ -25,6 +26,12 @@ export interface Observed {
   readonly declared?: Readonly<Record<string, Json>>;
   readonly specHash?: string;
   readonly generation?: number;
+  /** What it runs with, whatever is claimed above; absent where it can't say. */
+  readonly running?: Running;
+  /** What its owner told it last: what differs from that is drift. Absent: nobody can tell. */
+  readonly told?: Told;
+  /** It was told to end, and does when it has drained. */
+  readonly ending?: true;
 }
 
 /** One step that brings one specialist closer to its spec. */
@@ -35,6 +42,8 @@ export type Action =
       readonly desired: Desired;
       readonly observed: Observed;
       readonly changes: readonly FieldChange[];
+      /** Nothing new is declared: somebody else changed it. */
+      readonly drift?: true;
     }
   | {
       readonly type: 'restart';
@@ -43,6 +52,15 @@ export type Action =
       readonly changes: readonly FieldChange[];
       /** Why no reconfigure would do. */
       readonly reason: string;
+      readonly drift?: true;
+    }
+  /** Somebody else changed it, and the fleet's policy has it left so. */
+  | {
+      readonly type: 'leave';
+      readonly desired: Desired;
+      readonly observed: Observed;
+      readonly changes: readonly FieldChange[];
+      readonly message: string;
     }
   /** Runs as declared; only our record of what is declared is brought up to date. */
   | {readonly type: 'keep'; readonly desired: Desired; readonly observed: Observed}

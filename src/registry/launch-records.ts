@@ -1,5 +1,6 @@
 /** `run/<aiId>.json`: what was launched, and before that the intent to launch it. */
 import type {Json, ProcessIdentity} from '../api/types.js';
+import type {Running} from '../protocol/running.js';
 import {removeFile} from './files.js';
 import {statePaths} from './paths.js';
 import {DamagedRecordError, readRecord, recordNames, writeRecord} from './records.js';
@@ -20,6 +21,11 @@ export interface LaunchRecord {
   readonly generation: number;
   readonly specHash: string;
   readonly declared: Readonly<Record<string, Json>>;
+  /**
+   * What it was told to run with, as are the three above: what it says otherwise, somebody else had it do. Absent from
+   * records of versions that noted no such thing.
+   */
+  readonly running?: Running;
   /** ISO 8601. */
   readonly startedAt: string;
   readonly state: 'intent' | 'running';

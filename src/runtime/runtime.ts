@@ -4,6 +4,7 @@
  */
 import type {Instance, LastExit, ModelCheck} from '../api/types.js';
 import type {ControlNotice, Hello, WorkerConfig} from '../protocol/control.js';
+import type {Told} from '../protocol/running.js';
 
 export interface LaunchRequest {
   readonly uid: string;
@@ -30,8 +31,10 @@ export interface Worker {
   readonly instance: Instance;
   readonly host: string;
   readonly port: number;
-  /** As last told by the worker or to it. */
+  /** As last told by the worker. */
   readonly hello: Hello;
+  /** As last told to it, by this owner or one before; where no record tells, what it said of itself when it was found. */
+  readonly told: Told;
   /** It was found, and gave no answer when it was taken in hand: whether it lives is for probes to find out. */
   readonly silent?: boolean;
   /** It lives, but its control socket is gone for good: it can be told nothing but to end. */
@@ -50,6 +53,7 @@ export interface Worker {
   stop(graceMs: number): Promise<LastExit>;
   /** SIGKILL to the group without grace, for a hung worker; the process is proven ours first. */
   kill(): Promise<LastExit>;
+  /** Of a change by somebody else each listener is told, also of one that is only noticed later. */
   onNotice(listener: (notice: ControlNotice) => void): void;
   /** Lets go of it without touching the process: it lives on for the next controller. */
   release(): void;

@@ -82,6 +82,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
     enabled: (fields.enabled ?? true) && !off,
     ports: rangeOf(fleet),
     allowMassPrune: fields.allowMassPrune ?? false,
+    driftPolicy: fields.driftPolicy ?? 'heal',
     source: group.source,
     files: group.files,
     watch: [...new Set(group.watch)],

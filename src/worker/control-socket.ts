@@ -10,10 +10,12 @@ import type {
   ControlReply,
   ControlRequest,
   Hello,
+  Interference,
   LaunchMessage,
   SuccessorOrder,
   WorkerConfig,
 } from '../protocol/control.js';
+import {runningOf} from '../protocol/running.js';
 import type {Handover} from './handover.js';
 import {closeAll, isInUse, ListenError} from './server.js';
 import type {Specialist} from './specialist.js';
@@ -23,6 +25,8 @@ const usageEveryMs = 1_000;
 
 export interface ControlServer {
   close(): Promise<void>;
+  /** Tells every owner that listens what somebody did to the worker, past its control socket. */
+  announce(by: Interference): void;
   /** Listens at its path again where somebody has removed or replaced the socket; else does nothing. @throws {ListenError} */
   reopen(): Promise<void>;
 }
@@ -54,16 +58,19 @@ export async function listenControl(specialist: Specialist, path: string, orders
 }
 
 function bind(specialist: Specialist, path: string, orders: Orders): Promise<ControlServer> {
-  /** With each what there is still to say at the end. */
-  const owners = new Map<Socket, () => void>();
+  const owners = new Map<Socket, Owner>();
+  const announce = (by: Interference, except?: Socket): void => {
+    for (const [socket, owner] of owners) if (socket !== except) owner.tell(by);
+  };
   const create = (): Server =>
     createServer(socket => {
       socket.once('close', () => owners.delete(socket));
-      owners.set(socket, serveOwner(socket, specialist, orders));
+      const others = (by: Interference): void => announce(by, socket);
+      owners.set(socket, serveOwner(socket, specialist, orders, others));
     });
   let server = create();
   const close = (): Promise<void> => {
-    for (const farewell of owners.values()) farewell();
+    for (const owner of owners.values()) owner.farewell();
     return closeAll(server, [...owners.keys()]);
   };
   const reopen = async (): Promise<void> => {
@@ -74,7 +81,7 @@ function bind(specialist: Specialist, path: string, orders: Orders): Promise<Con
     await listening((server = create()), specialist, path);
     specialist.log('info', 'control socket opened again');
   };
-  return listening(server, specialist, path).then(() => ({close, reopen}));
+  return listening(server, specialist, path).then(() => ({close, reopen, announce: by => announce(by)}));
 }
 
 function listening(server: Server, specialist: Specialist, path: string): Promise<void> {
@@ -112,8 +119,16 @@ function isAbandoned(path: string): Promise<boolean> {
   });
 }
 
-/** @returns to be called before the end: tells what the owner hasn't been told yet */
-function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): () => void {
+/** Who is connected. */
+interface Owner {
+  /** What somebody else did; said to those who have subscribed. */
+  tell(by: Interference): void;
+  /** Before the end: says what was held back. */
+  farewell(): void;
+}
+
+/** @param others tells all other owners of what this one did */
+function serveOwner(socket: Socket, specialist: Specialist, orders: Orders, others: (by: Interference) => void): Owner {
   const decoder = new LineDecoder();
   const ownerLeft = specialist.model.ownerConnected();
   const left = new AbortController();
@@ -131,7 +146,7 @@ function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): () 
       subscription?.end();
       subscription = notify(specialist, send);
     }
-    obey(request, specialist, orders, left.signal).then(send, (error: unknown) => {
+    obey(request, specialist, orders, {left: left.signal, others}).then(send, (error: unknown) => {
       send({id: request.id, ok: false, error: error instanceof Error ? error.message : String(error)});
     });
   };
@@ -142,14 +157,25 @@ function serveOwner(socket: Socket, specialist: Specialist, orders: Orders): () 
     ownerLeft();
     left.abort(new Error('the order came from somebody who left'));
   });
-  return () => subscription?.flush();
+  return {
+    tell: by => {
+      if (subscription) send({type: 'changed', by, hello: hello(specialist)});
+    },
+    farewell: () => subscription?.flush(),
+  };
+}
+
+interface Around {
+  /** Whoever gave the order has gone. */
+  readonly left: AbortSignal;
+  readonly others: (by: Interference) => void;
 }
 
 async function obey(
   request: ControlRequest,
   specialist: Specialist,
   orders: Orders,
-  left: AbortSignal,
+  {left, others}: Around,
 ): Promise<ControlReply> {
   const {id} = request;
   switch (request.type) {
@@ -160,19 +186,22 @@ async function obey(
       if (refusal !== undefined) return {id, ok: false, error: refusal};
       const {generation, choice} = request.config;
       specialist.log('info', 'reconfigured', {generation, model: `${choice.provider}:${choice.model}`});
-      return {id, ok: true};
+      others('configure');
+      return {id, ok: true, revision: specialist.revision};
     }
     case 'model-status':
       specialist.model.ownerSays(request.check);
       return {id, ok: true};
     case 'drain':
-      specialist.log('info', 'draining');
-      await orders.drain(request.graceMs);
+    case 'shutdown': {
+      const ends = request.type === 'shutdown';
+      specialist.log('info', ends ? 'shutting down' : 'draining', ends ? {by: 'owner'} : {});
+      const drained = ends ? orders.shutdown(request.graceMs) : orders.drain(request.graceMs);
+      // It has begun, and may take as long as the grace is.
+      others(request.type);
+      await drained;
       return {id, ok: true};
-    case 'shutdown':
-      specialist.log('info', 'shutting down', {by: 'owner'});
-      await orders.shutdown(request.graceMs);
-      return {id, ok: true};
+    }
     case 'replace': {
       const done = await orders.replace(request, left);
       return done.ok ? {id, ok: true, successor: {pid: done.pid}} : {id, ...done};
@@ -198,7 +227,10 @@ function hello(specialist: Specialist): Hello {
     specHash,
     declared,
     choice,
+    running: runningOf(specialist.config),
+    revision: specialist.revision,
     draining: specialist.draining,
+    ...(specialist.ending && {ending: true}),
     retired: specialist.retired,
     ...(specialist.replacing && {replacing: true}),
     usage: specialist.usage,

@@ -3,7 +3,9 @@
  * slow or stubborn as a test wants them.
  */
 import type {Instance, LastExit, ModelCheck, Usage} from '../../src/api/types.js';
-import type {ControlNotice, Hello, WorkerConfig} from '../../src/protocol/control.js';
+import type {ControlNotice, Hello, Interference, WorkerConfig} from '../../src/protocol/control.js';
+import {runningOf, toldOf} from '../../src/protocol/running.js';
+import type {Told} from '../../src/protocol/running.js';
 import type {Clock} from '../../src/reconciler/ports.js';
 import type {Discovery, LaunchOutcome, LaunchRequest, Remains, Runtime, Worker} from '../../src/runtime/runtime.js';
 
@@ -28,8 +30,11 @@ export class FakeProcess {
   readonly port: number;
   readonly launch: LaunchRequest;
   config: WorkerConfig;
+  /** What its owner told it last, as its launch record has it. */
+  toldConfig: WorkerConfig;
   usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
   draining = false;
+  ending = false;
   /** A successor listens in its place. */
   retired = false;
   /** As one of a version that knows no `replace`. */
@@ -54,6 +59,7 @@ export class FakeProcess {
   constructor(launch: LaunchRequest, pid: number, startedAt: string) {
     this.launch = launch;
     this.config = launch.config;
+    this.toldConfig = launch.config;
     this.port = launch.port;
     this.instance = {uid: launch.uid, identity: {pid, startTime: `t${pid}`, bootId}, startedAt};
     this.exited = new Promise(resolve => (this.#end = resolve));
@@ -74,11 +80,37 @@ export class FakeProcess {
     for (const listener of this.listeners) listener(notice);
   }
 
+  /** Somebody else than its owner configures it, by its control socket. */
+  configureByHand(changes: Partial<WorkerConfig>): void {
+    this.config = {...this.config, ...changes};
+    this.#changed('configure');
+  }
+
+  /** The same, but tells it to drain. */
+  drainByHand(): void {
+    this.draining = true;
+    this.#changed('drain');
+  }
+
+  /** Somebody sends it SIGTERM: it ends when its chats have. */
+  terminateByHand(): void {
+    this.draining = true;
+    this.ending = true;
+    this.#changed('SIGTERM');
+    if (this.chats === 0) this.end({code: 0});
+  }
+
+  #changed(by: Interference): void {
+    this.notify({type: 'changed', by, hello: this.hello()});
+  }
+
   hello(): Hello {
     const {aiId, name, component, host, fleet, namespace, generation, specHash, declared, choice} = this.config;
     const {instance, port, draining, retired, old, usage} = this;
     const who = {uid: instance.uid, pid: instance.identity.pid, port, aiId, name, component, host, fleet, namespace};
-    return {...who, generation, specHash, declared, choice, draining, ...(!old && {retired}), usage};
+    const running = runningOf(this.config);
+    const state = {draining, ...(this.ending && {ending: true as const}), ...(!old && {retired})};
+    return {...who, generation, specHash, declared, choice, running, ...state, usage};
   }
 }
 
@@ -266,6 +298,10 @@ class FakeWorker implements Worker {
     return this.#process.hello();
   }
 
+  get told(): Told {
+    return toldOf(this.#process.toldConfig);
+  }
+
   get unreachable(): boolean {
     return this.#process.unreachable;
   }
@@ -276,6 +312,7 @@ class FakeWorker implements Worker {
     if (this.#process.refuseConfigure) throw new Error(`${name} refused: ${this.#process.refuseConfigure}`);
     this.#runtime.log.push(`configure ${name}`);
     this.#process.config = config;
+    this.#process.toldConfig = config;
     this.#process.configured.push(config);
   }
 

@@ -20,7 +20,7 @@ function observe(desired: Desired, changes: Partial<Observed> = {}): Observed {
 }
 
 function step(desired: Desired, observed: Observed | undefined, enabled = true, claims = noClaims): Action | undefined {
-  return planSpecialist(desired, enabled, observed, claims);
+  return planSpecialist({desired, enabled, observed, claims, driftPolicy: 'heal'});
 }
 
 describe('the next step of one specialist', () => {

@@ -19,7 +19,8 @@ function find({specialists}: FleetRecord, name: string): Desired {
 function planFor(running: Desired, desired: Desired) {
   const {aiId, name, namespace, fleet, declared, specHash, generation} = running;
   const observed = {aiId, name, namespace, fleet, component: name, state: 'running', declared, specHash, generation};
-  return planSpecialist(desired, true, {...observed, state: 'running'}, noClaims);
+  const now = {...observed, state: 'running' as const};
+  return planSpecialist({desired, enabled: true, observed: now, claims: noClaims, driftPolicy: 'heal'});
 }
 
 describe('a restart that was asked for', () => {

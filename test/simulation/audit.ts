@@ -48,6 +48,14 @@ interface Known {
   readonly record: FleetRecord | undefined;
 }
 
+/** A file that lacked, from a moment to another, a part of what its operator means. */
+export interface HalfWritten {
+  readonly from: number;
+  to: number;
+  /** What nobody removed: ai ids. One that was removed right before may be pruned on any reading. */
+  readonly meant: ReadonlySet<string>;
+}
+
 /** What an actor may act on is what it read within this time, and what it knew when that began, ms. */
 const memoryMs = 120_000;
 /** As confirmMs and smallFleet of reconciler/ownerless.ts. */
@@ -78,8 +86,8 @@ export class Audit {
   readonly #applied = new Map<Commit, number>();
   /** Names that were not declared, or unreadable, for a while: their counts begin anew. */
   readonly #forgot = new Set<string>();
-  /** Content that stood in a file for a moment only: id → from, to. */
-  readonly partial = new Map<string, {readonly from: number; readonly to: number}>();
+  /** Files that are half written, or were a moment ago, by fleet. */
+  readonly partial = new Map<string, HalfWritten>();
   /** Nothing is concluded about what could have been known before this time. */
   excusedUntil = 0;
   #auditedAt = 0;
@@ -361,7 +369,9 @@ export class Audit {
       this.fail('an acknowledged change is lost', `${by} undid the rollout of ${aiId} in ${id} by ${previous.by}`);
     }
     const partial = this.partial.get(id);
-    const removed = before.specialists.filter(({aiId}) => !record.specialists.some(one => one.aiId === aiId));
+    const isLost = ({aiId}: Desired): boolean =>
+      partial?.meant.has(aiId) === true && !record.specialists.some(one => one.aiId === aiId);
+    const removed = before.specialists.filter(isLost);
     if (partial && removed.length > 0 && readAt >= partial.from && readAt < partial.to) {
       this.fail('pruned by a half-written file', `${removed.map(({aiId}) => aiId).join(', ')} of ${id} by ${by}`);
     }
@@ -406,8 +416,7 @@ export class Audit {
     const holder = status.port === undefined ? undefined : machine.holderOf(status.port);
     const isHandingOver = process.successor !== undefined && holder === process.successor;
     if (holder !== process && !isHandingOver) return bad('process', `it does not listen on ${status.port}`);
-    // Known gap: a worker that somebody else told to stop doesn't tell its controller that it drains.
-    if (process.draining && !process.drainsByHand) return bad('process', 'it is draining');
+    if (process.draining) return bad('process', 'it is draining');
     if (!process.responsive) return bad('hung', 'it does not answer');
     const {provider} = process.config;
     if (provider.missingSecret !== undefined) return bad('model', `${provider.name} lacks a secret`);

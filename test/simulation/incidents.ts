@@ -169,7 +169,6 @@ export class Incidents {
       case 'worker suspended':
         return this.#freeze(worker, kind === 'worker hung' ? 'hung' : 'suspended', random);
       case 'worker told to stop by hand':
-        if (worker) worker.drainsByHand = true;
         worker?.terminate();
         return worker !== undefined;
       case 'successor killed': {
@@ -387,7 +386,8 @@ export class Incidents {
         if (says.length < 2 || this.#audit.partial.has(id)) return false;
         const {scheduler} = this.#world;
         const ms = random.between(5, 950);
-        this.#audit.partial.set(id, {from: scheduler.now, to: scheduler.now + ms});
+        const meant = new Set(says.map(({name}) => `${name}-ai`));
+        this.#audit.partial.set(id, {from: scheduler.now, to: scheduler.now + ms, meant});
         this.#put(key, {type: 'valid', says: keepable(says.slice(0, 1 + random.below(says.length - 1)))});
         scheduler.after(ms, undefined, `the save of ${id} is complete`, () => {
           this.#put(key, {type: 'valid', says: this.#meantOf(key)});
@@ -402,6 +402,9 @@ export class Incidents {
 
   #save(key: FleetKey, says: readonly Says[]): boolean {
     this.#meant.set(fleetId(key), says);
+    // Whoever saves while a file is half written makes it whole.
+    const half = this.#audit.partial.get(fleetId(key));
+    if (half) half.to = Math.min(half.to, this.#world.scheduler.now);
     return this.#put(key, {type: 'valid', says});
   }
 

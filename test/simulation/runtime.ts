@@ -6,6 +6,8 @@ import {TektonError} from '../../src/api/errors.js';
 import {formatVersion} from '../../src/api/types.js';
 import type {LastExit, ModelCheck, ProcessIdentity} from '../../src/api/types.js';
 import type {ControlNotice, Hello, ProcessExit, WorkerConfig} from '../../src/protocol/control.js';
+import {later, runningOf, toldOf, whatWasDone} from '../../src/protocol/running.js';
+import type {Told} from '../../src/protocol/running.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
 import type {Discovery, LaunchOutcome, LaunchRequest, Remains, Runtime, Worker} from '../../src/runtime/runtime.js';
 import type {Life} from './scheduler.js';
@@ -259,20 +261,21 @@ export class SimulatedRuntime implements Runtime {
   }
 
   #recordOf(hello: Hello, {identity, process}: Sighting, startedAt: string): LaunchRecord {
-    const {aiId, uid, name, component, fleet, namespace, host, port, generation, specHash, declared} = hello;
+    const {aiId, uid, name, component, fleet, namespace, host, port, generation, specHash, declared, running} = hello;
     const {controlPath} = process;
     return {
       ...{formatVersion, aiId, uid, identity, name, component, fleet, namespace, host, port, controlPath},
-      ...{generation, specHash, declared, startedAt, state: 'running'},
+      ...{generation, specHash, declared, ...(running && {running}), startedAt, state: 'running'},
     };
   }
 
-  #workerOf(sighting: Sighting, remember: ((hello: Hello) => Promise<void>) | undefined): SimulatedWorker {
+  #workerOf(sighting: Sighting, remember: ((told: Told) => Promise<void>) | undefined): SimulatedWorker {
     const {process, identity, record, answer} = sighting;
     return new SimulatedWorker(this.#world, this.#life, this, {
       process,
       hello: helloOf(sighting),
       identity,
+      told: record ?? helloOf(sighting),
       startedAt: record?.startedAt ?? this.#world.scheduler.iso(),
       control: answer.type === 'answers' ? answer.control : undefined,
       controlPath: record?.controlPath ?? process.controlPath,
@@ -331,11 +334,11 @@ export class SimulatedRuntime implements Runtime {
   }
 
   /** As keepRecord of launch.ts. */
-  keepRecord(record: LaunchRecord, isWritten: boolean): (hello: Hello) => Promise<void> {
+  keepRecord(record: LaunchRecord, isWritten: boolean): (told: Told) => Promise<void> {
     const write = (now: LaunchRecord): Promise<void> => this.#writeLaunch(now).catch(() => undefined);
     let last = isWritten ? Promise.resolve() : write(record);
-    return ({generation, specHash, declared}) => {
-      last = last.then(() => write({...record, generation, specHash, declared}));
+    return ({generation, specHash, declared, running}) => {
+      last = last.then(() => write({...record, generation, specHash, declared, ...(running && {running})}));
       return last;
     };
   }
@@ -354,7 +357,8 @@ export class SimulatedRuntime implements Runtime {
     const {aiId, name, namespace, fleet, component, host, generation, specHash, declared} = config;
     return {
       ...{formatVersion, aiId, name, namespace, fleet, component, uid, host, port, controlPath},
-      ...{generation, specHash, declared, startedAt: this.#world.scheduler.iso(), state: 'intent'},
+      ...{generation, specHash, declared, running: runningOf(config)},
+      ...{startedAt: this.#world.scheduler.iso(), state: 'intent'},
     };
   }
 
@@ -371,6 +375,7 @@ export class SimulatedRuntime implements Runtime {
       process,
       identity,
       hello: answer.hello,
+      told: intent,
       startedAt: intent.startedAt,
       control: answer.control,
       controlPath: intent.controlPath,
@@ -480,8 +485,9 @@ interface Parts {
   readonly startedAt: string;
   readonly control: Control | undefined;
   readonly controlPath: string;
-  readonly remember: (hello: Hello) => Promise<void>;
+  readonly remember: (told: Told) => Promise<void>;
   readonly childExit?: Promise<ProcessExit>;
+  readonly told: Told;
 }
 
 /** As ProcessWorker of worker.ts. */
@@ -500,6 +506,7 @@ export class SimulatedWorker implements Worker {
   readonly #listeners: ((notice: ControlNotice) => void)[] = [];
   readonly #pending = new Set<(error: Error) => void>();
   #hello: Hello;
+  #told: Told;
   #control: Control | undefined;
   #controlClosed: Promise<void> = Promise.resolve();
   #stopped: Promise<LastExit> | undefined;
@@ -513,6 +520,7 @@ export class SimulatedWorker implements Worker {
     this.#runtime = runtime;
     this.#parts = parts;
     this.#hello = parts.hello;
+    this.#told = parts.told;
     this.process = parts.process;
     this.aiId = parts.hello.aiId;
     this.instance = {uid: parts.process.uid, identity: parts.identity, startedAt: parts.startedAt};
@@ -529,6 +537,10 @@ export class SimulatedWorker implements Worker {
     return this.#hello;
   }
 
+  get told(): Told {
+    return this.#told;
+  }
+
   get unreachable(): boolean {
     return !this.#control && this.#world.scheduler.now - this.#aloneSince > unreachableMs;
   }
@@ -538,13 +550,13 @@ export class SimulatedWorker implements Worker {
   }
 
   async configure(config: WorkerConfig): Promise<void> {
-    await this.#request<void>(`configure ${this.aiId}`, controlTimeoutMs, (process, reply) => {
-      process.config = config;
-      reply();
+    const revision = await this.#request<number>(`configure ${this.aiId}`, controlTimeoutMs, (process, reply) => {
+      process.configure(config);
+      reply(process.revision);
     });
-    const {generation, specHash, declared, choice} = config;
-    this.#hello = {...this.#hello, generation, specHash, declared, choice};
-    await this.#parts.remember(this.#hello);
+    this.#told = toldOf(config);
+    this.#hello = later(this.#hello, {...this.#hello, ...this.#told, choice: config.choice, revision});
+    await this.#parts.remember(this.#told);
   }
 
   async replace(order: LaunchOrder, timeoutMs: number): Promise<ReplaceReply> {
@@ -610,6 +622,7 @@ export class SimulatedWorker implements Worker {
     const patienceMs = deaf && (await this.ping(lateMs)) ? graceMs + terminateMs : terminateMs;
     const asked = await this.#request<void>(`shutdown ${this.aiId}`, graceMs + controlTimeoutMs, (there, reply) => {
       machine.onBlow({by: this.#life, victim: there, how: 'shutdown'});
+      there.ending = true;
       there.drainThen(graceMs, () => {
         reply();
         there.shutDown();
@@ -680,6 +693,7 @@ export class SimulatedWorker implements Worker {
     this.#control = control;
     control.onNotice = notice => {
       if (notice.type === 'usage') this.#hello = {...this.#hello, usage: notice.usage};
+      if (notice.type === 'changed') this.#hello = later(this.#hello, notice.hello);
       for (const listener of this.#listeners) listener(notice);
     };
     this.#controlClosed = new Promise(resolve => {
@@ -749,8 +763,11 @@ export class SimulatedWorker implements Worker {
       this.process.controls.delete(answer.control);
       return;
     }
-    this.#hello = {...answer.hello, draining: this.#hello.draining || answer.hello.draining};
+    const before = this.#hello;
+    const hello = (this.#hello = later(before, answer.hello));
     this.#attach(answer.control);
+    const by = whatWasDone(before, hello);
+    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 }
 

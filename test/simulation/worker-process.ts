@@ -4,6 +4,7 @@
  */
 import type {LastExit, ModelCheck, ProcessIdentity, Usage} from '../../src/api/types.js';
 import type {ControlNotice, Hello, ProcessExit, WorkerConfig} from '../../src/protocol/control.js';
+import {runningOf} from '../../src/protocol/running.js';
 import type {Machine} from './machine.js';
 import type {Random} from './random.js';
 import type {Life, Scheduler} from './scheduler.js';
@@ -73,8 +74,10 @@ export class WorkerProcess {
   listening = false;
   controlOpen = false;
   draining = false;
-  /** Somebody else than its controller told it to stop. */
-  drainsByHand = false;
+  /** It was told to end. */
+  ending = false;
+  /** Configurations taken over. */
+  revision = 0;
   retired = false;
   /** It is being replaced by this one. */
   successor: WorkerProcess | undefined;
@@ -123,12 +126,34 @@ export class WorkerProcess {
 
   hello(): Hello {
     const {aiId, name, component, host, fleet, namespace, generation, specHash, declared, choice} = this.config;
-    const {uid, identity, draining, retired, replacing, usage} = this;
+    const {uid, identity, draining, ending, retired, replacing, usage, revision} = this;
     return {
       ...{uid, pid: identity.pid, port: this.listening || retired ? this.port : 0, aiId, name, component, host},
       ...{fleet, namespace, generation, specHash, declared, choice, draining, retired, usage},
+      ...{running: runningOf(this.config), revision, ...(ending && {ending: true})},
       ...(replacing && {replacing: true}),
     };
+  }
+
+  configure(config: WorkerConfig): void {
+    this.config = config;
+    this.revision += 1;
+  }
+
+  /** By its control socket, as anybody of its user may; its owners are told. */
+  configureByHand(config: WorkerConfig): void {
+    this.whenResponsive(() => {
+      this.configure(config);
+      this.notify({type: 'changed', by: 'configure', hello: this.hello()});
+    });
+  }
+
+  /** The same, told to drain: it goes on, and takes no new chats. */
+  drainByHand(): void {
+    this.whenResponsive(() => {
+      this.drainThen(this.config.graceMs, () => undefined);
+      this.notify({type: 'changed', by: 'drain', hello: this.hello()});
+    });
   }
 
   /** worker/main.ts: binds both sockets and reports. */
@@ -197,7 +222,12 @@ export class WorkerProcess {
 
   /** SIGTERM, as the worker handles it: drains, then ends. */
   terminate(): void {
-    this.whenResponsive(() => this.drainThen(this.config.graceMs, () => this.exit({code: 0, signal: null})));
+    this.whenResponsive(() => {
+      const first = !this.ending;
+      this.ending = true;
+      this.drainThen(this.config.graceMs, () => this.exit({code: 0, signal: null}));
+      if (first) this.notify({type: 'changed', by: 'SIGTERM', hello: this.hello()});
+    });
   }
 
   /** No new chats; calls back when those under way have ended, or the grace has. */

@@ -27,11 +27,19 @@ const rows: readonly Row[] = [
   ],
   [
     'a field of a later version',
-    '  driftPolicy: heal\n',
-    6,
-    3,
-    'unknown field `driftPolicy`',
+    '  specialists:\n    - component: athena\n      isolation: shared\n',
+    8,
+    7,
+    'unknown field `isolation`',
     'not supported by this version',
+  ],
+  [
+    'a drift policy that there is not',
+    '  driftPolicy: warm\n',
+    6,
+    16,
+    '`driftPolicy` must be one of heal, warn, ignore',
+    'did you mean `warn`?',
   ],
   [
     'a wrong type',

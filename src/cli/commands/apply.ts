@@ -34,7 +34,8 @@ export const run: Command<ApplyOptions> = async (context, [planFile], options) =
   const {converge} = await import('../converge.js');
   const {interrupted, progressLines, reportConvergence} = await import('../report.js');
   const goal = options.wait ? 'ready' : 'live';
-  const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});
+  const progress = progressLines(context);
+  const convergence = await converge(context, records, {...options, goal, heal: true, progress});
   if (context.signal.aborted) return interrupted(context, convergence);
   const exitCode = await reportConvergence(context, convergence, {...options, goal});
   if (changes && convergence.through === 'here') {

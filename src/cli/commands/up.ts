@@ -16,7 +16,8 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   const records = await applyRecords(context, loaded, {...options, prune: true});
   const controller = await ensureController(context);
   const goal = 'ready';
-  const convergence = await converge(context, records, {...options, goal, progress: progressLines(context)});
+  const progress = progressLines(context);
+  const convergence = await converge(context, records, {...options, goal, heal: true, progress});
   if (context.signal.aborted) return interrupted(context, convergence);
   await get(context, [], {output: 'table', watch: false});
   const exitCode = await reportConvergence(context, convergence, {...options, goal});

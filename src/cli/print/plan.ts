@@ -39,10 +39,13 @@ export function summary(plans: readonly Plan[]): string {
   return `Plan: ${[...parts, ...(kept === 0 ? [] : [`${kept} unchanged`])].join(', ')}.`;
 }
 
+const byHand = ': it was changed by hand';
+
 const verbs: readonly (readonly [Exclude<Action['type'], 'keep'>, string])[] = [
   ['create', 'to create'],
   ['reconfigure', 'to reconfigure'],
   ['restart', 'to restart'],
+  ['leave', 'left as changed by hand'],
   ['stop', 'to stop'],
   ['prune', 'to prune'],
   ['block', 'blocked'],
@@ -63,12 +66,17 @@ function actionLines(action: Action, options: PlanTextOptions): readonly string[
     }
     case 'reconfigure':
       return [
-        `${style.changed('  ~ reconfigure')} ${qualifiedName(action.desired)}`,
+        `${style.changed('  ~ reconfigure')} ${qualifiedName(action.desired)}${action.drift ? byHand : ''}`,
         ...action.changes.map(change => changeLine(change, options)),
       ];
     case 'restart':
       return [
         `${style.changed('-/+ restart')} ${qualifiedName(action.desired)} because ${action.reason}`,
+        ...action.changes.map(change => changeLine(change, options)),
+      ];
+    case 'leave':
+      return [
+        `${style.changed('    left')} ${qualifiedName(action.desired)}: ${action.message}`,
         ...action.changes.map(change => changeLine(change, options)),
       ];
     case 'stop':

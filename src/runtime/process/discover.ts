@@ -2,6 +2,7 @@
 import {rmSync} from 'node:fs';
 import {formatVersion} from '../../api/types.js';
 import type {Hello} from '../../protocol/control.js';
+import type {Told} from '../../protocol/running.js';
 import type {LaunchRecord} from '../../registry/launch-records.js';
 import {endOrphans} from '../../registry/offspring.js';
 import {isOwnSocket, statePaths} from '../../registry/paths.js';
@@ -91,6 +92,7 @@ function take(home: string, sighting: Sighting): ProcessWorker {
   return workerOf(home, sighting, {
     hello,
     startedAt: record.startedAt,
+    told: record,
     logOffset: record.logOffset ?? 0,
     controlPath,
     remember: guessed ? async () => undefined : keepRecord(home, record, known?.state === 'running'),
@@ -102,7 +104,8 @@ function setAside(home: string, sighting: Sighting): ProcessWorker {
   const hello = helloOf(sighting) ?? helloOfRecord(sighting.record, sighting);
   const {controlPath, record} = sighting;
   const startedAt = record?.startedAt ?? new Date().toISOString();
-  return workerOf(home, sighting, {hello, startedAt, logOffset: 0, controlPath, remember: async () => undefined});
+  const remember = async (): Promise<void> => undefined;
+  return workerOf(home, sighting, {hello, told: hello, startedAt, logOffset: 0, controlPath, remember});
 }
 
 interface Parts {
@@ -110,15 +113,17 @@ interface Parts {
   readonly startedAt: string;
   readonly logOffset: number;
   readonly controlPath: string;
-  readonly remember: (hello: Hello) => Promise<void>;
+  readonly told: Told;
+  readonly remember: (told: Told) => Promise<void>;
 }
 
 function workerOf(home: string, {found, answer, otherPaths}: Sighting, parts: Parts): ProcessWorker {
-  const {hello, startedAt, logOffset, controlPath, remember} = parts;
+  const {hello, told, startedAt, logOffset, controlPath, remember} = parts;
   return new ProcessWorker({
     home,
     instance: {uid: found.uid, identity: found.identity, startedAt},
     hello,
+    told,
     host: hello.host,
     controlPath,
     otherPaths,
@@ -162,11 +167,11 @@ function helloOfRecord(record: LaunchRecord | undefined, {found, ports}: Sightin
 }
 
 function recordOf(hello: Hello, {found, controlPath}: Sighting, startedAt: string): LaunchRecord {
-  const {aiId, name, component, fleet, namespace, host, port, generation, specHash, declared} = hello;
+  const {aiId, name, component, fleet, namespace, host, port, generation, specHash, declared, running} = hello;
   const {uid, identity} = found;
   return {
     ...{formatVersion, aiId, uid, identity, name, component, fleet, namespace, host, port, controlPath},
-    ...{generation, specHash, declared, startedAt, state: 'running'},
+    ...{generation, specHash, declared, ...(running && {running}), startedAt, state: 'running'},
   };
 }
 

@@ -5,6 +5,8 @@ import type {Instance, LastExit, ModelCheck} from '../../api/types.js';
 import type {ControlNotice, ControlReply, Hello, SuccessorOrder, WorkerConfig} from '../../protocol/control.js';
 import type {ControlConnection} from '../../protocol/control-client.js';
 import type {OutgoingControl} from '../../protocol/control-client.js';
+import {later, toldOf, whatWasDone} from '../../protocol/running.js';
+import type {Told} from '../../protocol/running.js';
 import {askHello} from '../../registry/ask-hello.js';
 import type {HelloAnswer} from '../../registry/ask-hello.js';
 import {answersOrAsksForToken, ping} from '../../registry/ping.js';
@@ -24,8 +26,9 @@ export interface ProcessWorkerOptions {
   /** Where else it may be, for one whose record is lost. */
   readonly otherPaths?: readonly string[];
   readonly log: {readonly path: string; readonly offset: number};
+  readonly told: Told;
   /** Keeps the launch record true after a reconfigure. */
-  readonly remember: (hello: Hello) => Promise<void>;
+  readonly remember: (told: Told) => Promise<void>;
   /** Absent for one that does not answer on its control socket: probes decide about it. */
   readonly control: ControlConnection | undefined;
   /** Known where we launched it; an adopted worker's comes with the next configuration. */
@@ -52,6 +55,7 @@ export class ProcessWorker implements Worker {
   readonly #options: ProcessWorkerOptions;
   readonly #listeners: ((notice: ControlNotice) => void)[] = [];
   #hello: Hello;
+  #told: Told;
   #control: ControlConnection | undefined;
   #stopped: Promise<LastExit> | undefined;
   #authToken: string | undefined;
@@ -64,6 +68,7 @@ export class ProcessWorker implements Worker {
   constructor(options: ProcessWorkerOptions) {
     this.#options = options;
     this.#hello = options.hello;
+    this.#told = options.told;
     this.#authToken = options.authToken;
     this.aiId = options.hello.aiId;
     this.instance = options.instance;
@@ -78,16 +83,27 @@ export class ProcessWorker implements Worker {
     return this.#hello;
   }
 
+  get told(): Told {
+    return this.#told;
+  }
+
   get unreachable(): boolean {
     return !this.#control && performance.now() - this.#aloneSince > unreachableMs;
   }
 
   async configure(config: WorkerConfig): Promise<void> {
-    await this.#request({type: 'configure', config});
-    const {generation, specHash, declared, choice, authToken} = config;
+    const {revision = this.#hello.revision} = await this.#request({type: 'configure', config});
+    const {choice, authToken} = config;
     this.#authToken = authToken;
-    this.#hello = {...this.#hello, generation, specHash, declared, choice};
-    await this.#options.remember(this.#hello);
+    this.#told = toldOf(config);
+    // Somebody else's may have come right after ours, and have been told of before the reply was looked at.
+    this.#hello = later(this.#hello, {
+      ...this.#hello,
+      ...this.#told,
+      choice,
+      ...(revision !== undefined && {revision}),
+    });
+    await this.#options.remember(this.#told);
   }
 
   /**
@@ -173,16 +189,18 @@ export class ProcessWorker implements Worker {
     return gone;
   }
 
-  async #request(message: OutgoingControl, timeoutMs = controlTimeoutMs): Promise<void> {
+  async #request(message: OutgoingControl, timeoutMs = controlTimeoutMs): Promise<Agreed> {
     if (!this.#control) throw new Error(`${this.aiId} does not answer on its control socket`);
     const reply = await this.#control.request(message, {timeoutMs});
     if (!reply.ok) throw new Error(`${this.aiId} refused to ${message.type}: ${reply.error}`);
+    return reply;
   }
 
   #attach(control: ControlConnection): void {
     this.#control = control;
     control.onNotice(notice => {
       if (notice.type === 'usage') this.#hello = {...this.#hello, usage: notice.usage};
+      if (notice.type === 'changed') this.#hello = later(this.#hello, notice.hello);
       for (const listener of this.#listeners) listener(notice);
     });
     void control.request({type: 'subscribe'}, {timeoutMs: controlTimeoutMs}).catch(() => undefined);
@@ -236,10 +254,15 @@ export class ProcessWorker implements Worker {
     if (answer.type === 'unreachable') await askToReopen(this.instance).catch(() => false);
     if (answer.type !== 'answers') return;
     if (this.#released) return answer.control.close();
-    this.#hello = {...answer.hello, draining: this.#hello.draining || answer.hello.draining};
+    const before = this.#hello;
+    const hello = (this.#hello = later(before, answer.hello));
     this.#attach(answer.control);
+    const by = whatWasDone(before, hello);
+    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 }
+
+type Agreed = Extract<ControlReply, {ok: true}>;
 
 /** That it stays (a read-only disk, say) harms nobody: its name is that of one launch. */
 function removeSocket(path: string): void {
