@@ -1,5 +1,6 @@
 /** Who listens on a port, where /proc tells. Read only when a port is refused: it walks the whole process table. */
 import {readdirSync, readlinkSync} from 'node:fs';
+import {endianness} from 'node:os';
 import {linuxPids, tryReadProc} from './processes.js';
 
 export interface PortHolder {
@@ -33,10 +34,21 @@ export async function describeHolders(ports: readonly number[]): Promise<Readonl
 
 /** TCP ports that the process `pid` listens on; none where the system doesn't tell. */
 export async function listeningPorts(pid: number): Promise<readonly number[]> {
+  return (await listeningAddresses(pid)).map(({port}) => port);
+}
+
+export interface ListeningAddress {
+  /** As numbers: `127.0.0.1`, `::1`. */
+  readonly host: string;
+  readonly port: number;
+}
+
+/** The same with the addresses that it is bound to. */
+export async function listeningAddresses(pid: number): Promise<readonly ListeningAddress[]> {
   const links = new Set(openFiles(pid));
   return listeningSockets()
     .filter(socket => links.has(`socket:[${socket.inode}]`))
-    .map(socket => socket.port);
+    .map(({address, port}) => ({host: hostOf(address), port}));
 }
 
 /** Whether somebody listens on `port`; undefined where the system doesn't tell. A port in use that nobody listens on
@@ -46,13 +58,32 @@ export function isListenedOn(port: number): boolean | undefined {
   return sockets.length === 0 && tryReadProc('net/tcp') === undefined ? undefined : sockets.some(s => s.port === port);
 }
 
+interface ListeningSocket {
+  /** As /proc has it. */
+  readonly address: string;
+  readonly port: number;
+  readonly inode: string;
+}
+
 /** `/proc/net/tcp`: local address in hexadecimal `address:port`, state 0A is LISTEN, the inode is the tenth field. */
-function listeningSockets(): readonly {readonly port: number; readonly inode: string}[] {
+function listeningSockets(): readonly ListeningSocket[] {
   return ['net/tcp', 'net/tcp6']
     .flatMap(path => (tryReadProc(path) ?? '').split('\n').slice(1))
     .map(line => line.trim().split(/\s+/))
     .filter(fields => fields[3] === '0A')
-    .map(fields => ({port: parseInt(fields[1]?.split(':')[1] ?? '', 16), inode: fields[9] ?? ''}));
+    .map(fields => {
+      const [address = '', port = ''] = fields[1]?.split(':') ?? [];
+      return {address, port: parseInt(port, 16), inode: fields[9] ?? ''};
+    });
+}
+
+/** From hexadecimal words in the machine's own byte order: one of an IPv4 address, four of an IPv6 one. */
+function hostOf(address: string): string {
+  const words = Buffer.from(address, 'hex');
+  const bytes = endianness() === 'LE' ? words.swap32() : words;
+  if (bytes.length === 4) return bytes.join('.');
+  const groups = Array.from({length: 8}, (_, n) => bytes.readUInt16BE(2 * n).toString(16)).join(':');
+  return new URL(`http://[${groups}]`).hostname.slice(1, -1); // its shortest form
 }
 
 /** To name a holder is a courtesy: none where the process table can't be read. */

@@ -6,7 +6,7 @@ import {identityFacts} from './entry-facts.js';
 import {readLaunchRecords} from './launch-records.js';
 import type {LaunchRecord} from './launch-records.js';
 import {controlSocketPaths} from './paths.js';
-import {listeningPorts} from './port-holders.js';
+import {listeningAddresses} from './port-holders.js';
 import {findWorkers, isSame, runsAs} from './processes.js';
 import type {FoundWorker} from './processes.js';
 import type {RegistryState} from './registry-file.js';
@@ -83,11 +83,12 @@ function fromHello(hello: Hello, {uid, identity}: FoundWorker): RegistryEntry {
 }
 
 async function fromProcess({aiId, uid, identity, fleet}: FoundWorker): Promise<RegistryEntry | undefined> {
-  const [port] = await listeningPorts(identity.pid);
-  if (port === undefined) return undefined;
+  const [listens] = await listeningAddresses(identity.pid);
+  if (listens === undefined) return undefined;
+  const {host, port} = listens;
   // `<namespace>.<name>-ai`
   const component = aiId.slice(aiId.indexOf('.') + 1).replace(/-ai$/, '');
-  const metadata = {...common(component, uid), ...identityFacts(identity), ...(fleet !== undefined && {fleet})};
+  const metadata = {...common(component, uid), ...identityFacts(identity), ...(fleet !== undefined && {fleet}), host};
   return {port, component, metadata, registered_at: Date.now() / 1000};
 }
 

@@ -4,7 +4,7 @@ import {expect, it} from '@jest/globals';
 import type {SpecialistEntry} from '../../src/api/documents.js';
 import {isAlive, isReady, kill, sandboxes, until} from './harness.js';
 
-const sandbox = sandboxes(48_800);
+const sandbox = sandboxes();
 
 it('ends diff with 0, 1 or 4, and shows what apply then does', async () => {
   const box = await sandbox();

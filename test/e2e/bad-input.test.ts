@@ -3,7 +3,7 @@ import {existsSync} from 'node:fs';
 import {expect, it, test} from '@jest/globals';
 import {sandboxes} from './harness.js';
 
-const sandbox = sandboxes(49_200);
+const sandbox = sandboxes();
 
 const head = 'apiVersion: tekton.ai/v1alpha1\nkind: Fleet\nmetadata: {name: dev}\nspec:\n';
 const secret = `sk-ant-api03-${'aB3'.repeat(12)}`;

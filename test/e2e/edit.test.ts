@@ -4,7 +4,7 @@ import {expect, it} from '@jest/globals';
 import type {SpecialistEntry} from '../../src/api/documents.js';
 import {conditionText, isAlive, isReady, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(48_200);
+const sandbox = sandboxes();
 
 async function started(specialists: readonly (string | SpecialistEntry)[]): Promise<Sandbox> {
   const box = await sandbox();

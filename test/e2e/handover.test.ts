@@ -7,7 +7,7 @@ import type {SpecialistEntry} from '../../src/api/documents.js';
 import {Traffic} from '../worker/traffic.js';
 import {conditionText, isAlive, isReady, kill, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(49_100);
+const sandbox = sandboxes();
 let scene: Scene;
 afterEach(() => scene.close());
 
@@ -28,7 +28,7 @@ class Scene {
   private constructor(box: Sandbox, port: number) {
     this.box = box;
     this.port = port;
-    this.traffic = new Traffic({port, aiId: 'athena-ai', slow: 'slowly'});
+    this.traffic = new Traffic({host: box.host, port, aiId: 'athena-ai', slow: 'slowly'});
     this.#watch = this.#lookAtRegistry();
   }
 

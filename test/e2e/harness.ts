@@ -1,7 +1,8 @@
 /**
  * Runs the built program as a person would, in a private place: its own state folder, its own empty HOME, its own
- * ports. Whatever it started is ended with the test, and a test that leaves a process behind fails.
+ * address. Whatever it started is ended with the test, and a test that leaves a process behind fails.
  */
+import {randomInt} from 'node:crypto';
 import {existsSync, readFileSync} from 'node:fs';
 import {mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile} from 'node:fs/promises';
 import {createServer} from 'node:net';
@@ -40,21 +41,34 @@ export interface FleetSpec extends Omit<FleetFields, 'specialists'> {
   readonly specialists?: readonly (string | SpecialistEntry)[];
 }
 
-/**
- * A function that makes sandboxes, each with `size` free ports from `firstPort` or a little higher on. They are closed
- * after each test of the file that called this. `home` is the state folder's path below the sandbox.
- */
-export function sandboxes(firstPort: number, size = 50, home = 's'): () => Promise<Sandbox> {
+export interface SandboxOptions {
+  /** How many ports its fleet may have. */
+  readonly size?: number;
+  /** The state folder's path below the sandbox. */
+  readonly home?: string;
+  /** Where its specialists listen. Absent: at an address that no other program has, each of its ports free. */
+  readonly host?: string;
+}
+
+/** A function that makes sandboxes. They are closed after each test of the file that called this. */
+export function sandboxes({size = 50, home = 's', host}: SandboxOptions = {}): () => Promise<Sandbox> {
   if (!existsSync(program)) throw new Error(`${program} is missing: build first, with npm run build`);
   const open: Sandbox[] = [];
   afterEach(async () => {
     for (const sandbox of open.splice(0)) await sandbox.close();
   }, 60_000);
   return async () => {
-    const sandbox = await Sandbox.create(await freeRange(firstPort, size), home);
+    const address = host ?? privateAddress();
+    const sandbox = await Sandbox.create({host: address, ports: await freeRange(address, size), home});
     open.push(sandbox);
     return sandbox;
   };
+}
+
+interface Place {
+  readonly host: string;
+  readonly ports: PortRange;
+  readonly home: string;
 }
 
 export class Sandbox {
@@ -64,18 +78,21 @@ export class Sandbox {
   readonly home: string;
   /** Where commands run and fleet files are. */
   readonly work: string;
+  /** Where specialists of `declare` listen. */
+  readonly host: string;
   readonly ports: PortRange;
 
-  private constructor(folder: string, ports: PortRange, home: string) {
+  private constructor(folder: string, {host, ports, home}: Place) {
     this.folder = folder;
     this.home = join(folder, home);
     this.work = join(folder, 'w');
+    this.host = host;
     this.ports = ports;
   }
 
   /** The path is short: a control socket's path must fit into 107 bytes. */
-  static async create(ports: PortRange, home: string): Promise<Sandbox> {
-    const sandbox = new Sandbox(await realpath(await mkdtemp('/tmp/tk-')), ports, home);
+  static async create(place: Place): Promise<Sandbox> {
+    const sandbox = new Sandbox(await realpath(await mkdtemp('/tmp/tk-')), place);
     await mkdir(join(sandbox.folder, 'h'));
     await mkdir(sandbox.work);
     return sandbox;
@@ -98,16 +115,17 @@ export class Sandbox {
     await writeFile(file, content);
   }
 
-  /** Writes tekton-ai.yaml: `offline` unless `defaults` says otherwise, and the ports of this sandbox. */
-  async declare({name = 'dev', specialists = [], ...spec}: FleetSpec, file = 'tekton-ai.yaml'): Promise<void> {
+  /** Writes tekton-ai.yaml: `offline` unless `defaults` says otherwise, at the address and ports of this sandbox. */
+  async declare(fleet: FleetSpec, file = 'tekton-ai.yaml'): Promise<void> {
+    const {name = 'dev', specialists = [], defaults = {provider: 'offline'}, ...spec} = fleet;
     const document = {
       apiVersion: 'tekton.ai/v1alpha1',
       kind: 'Fleet',
       metadata: {name},
       spec: {
-        defaults: {provider: 'offline'},
         ports: this.ports,
         ...spec,
+        defaults: {host: this.host, ...defaults},
         specialists: specialists.map(entry => (typeof entry === 'string' ? {component: entry} : entry)),
       },
     };
@@ -289,19 +307,28 @@ export async function until<T>(
   }
 }
 
-/** The first run of free ports at `first` or above: other programs of the machine use the platform's range, too. */
-async function freeRange(first: number, size: number): Promise<PortRange> {
-  for (let from = first; from + size - 1 <= defaultPorts.to; from += size) {
-    const ports = Array.from({length: size}, (_, offset) => from + offset);
-    if ((await Promise.all(ports.map(isFree))).every(Boolean)) return {from, to: from + size - 1};
-  }
-  throw new Error(`no ${size} ports in a row are free from ${first} on`);
+/**
+ * An address of the loopback network for one sandbox alone (Linux answers at all of 127.0.0.0/8): no port there is ever
+ * another test's, a client's, or in TIME_WAIT.
+ */
+function privateAddress(): string {
+  return `127.${randomInt(1, 255)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;
 }
 
-function isFree(port: number): Promise<boolean> {
+/** A run of ports that are free now, anywhere in the range that fleets have by default. */
+async function freeRange(host: string, size: number): Promise<PortRange> {
+  for (let tries = 0; tries < 100; tries++) {
+    const from = randomInt(defaultPorts.from, defaultPorts.to - size);
+    const ports = Array.from({length: size}, (_, offset) => from + offset);
+    if ((await Promise.all(ports.map(port => isFree(host, port)))).every(Boolean)) return {from, to: from + size - 1};
+  }
+  throw new Error(`no ${size} ports in a row are free on ${host}`);
+}
+
+function isFree(host: string, port: number): Promise<boolean> {
   return new Promise(resolve => {
     const server = createServer().once('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    server.listen(port, host, () => server.close(() => resolve(true)));
   });
 }
 

@@ -5,7 +5,7 @@ import {expect, it} from '@jest/globals';
 import type {SpecialistEntry} from '../../src/api/documents.js';
 import {isAlive, isReady, kill, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(48_400);
+const sandbox = sandboxes();
 
 async function started(specialists: readonly (string | SpecialistEntry)[]): Promise<Sandbox> {
   const box = await sandbox();

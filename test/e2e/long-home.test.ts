@@ -5,8 +5,8 @@ import {describe, expect, it} from '@jest/globals';
 import {kill, sandboxes} from './harness.js';
 import type {Sandbox} from './harness.js';
 
-const usual = sandboxes(47_600);
-const long = sandboxes(47_700, 50, join('long'.repeat(30), 'ä'.repeat(20)));
+const usual = sandboxes();
+const long = sandboxes({home: join('long'.repeat(30), 'ä'.repeat(20))});
 
 describe.each([
   ['usual', usual, (box: Sandbox) => join(box.home, 'run')],

@@ -6,7 +6,8 @@ import {join} from 'node:path';
 import {expect, it} from '@jest/globals';
 import {isAlive, sandboxes, until} from './harness.js';
 
-const sandbox = sandboxes(49_400);
+// These programs know ports only: to them everything is on this machine's usual address.
+const sandbox = sandboxes({host: '127.0.0.1'});
 
 it('answers the messages of the seed, one per line on one connection', async () => {
   const box = await sandbox();
@@ -105,18 +106,19 @@ it("keeps a registry in the seed's schema, and what others have written into it"
 
 it('serves one specialist by hand: registers it, answers, and deregisters when it is told to end', async () => {
   const box = await sandbox();
-  const {subprocess, output} = box.start(['worker', '--component', 'athena', '--port', String(box.ports.from)]);
-  await until('it to listen', () => output.stderr.includes(`athena-ai listens on 127.0.0.1:${box.ports.from}`));
+  const {subprocess, output} = box.start(['worker', '--component', 'athena']);
+  const listens = () => /athena-ai listens on 127\.0\.0\.1:(\d+)/.exec(output.stderr)?.[1];
+  const port = Number(await until('it to listen', listens));
   const entry = box.registry()['athena-ai'];
-  expect(entry).toMatchObject({port: box.ports.from, component: 'athena', metadata: {pid: subprocess.pid}});
-  const [pong] = await converse(box.ports.from, ['{"type":"ping"}']);
+  expect(entry).toMatchObject({port, component: 'athena', metadata: {pid: subprocess.pid}});
+  const [pong] = await converse(port, ['{"type":"ping"}']);
   expect(pong).toMatchObject({type: 'pong', ai_id: 'athena-ai'});
   expect((await box.ok(['get', '-o', 'name'])).stdout).toBe('specialist/athena\n');
   expect((await box.ok(['chat', 'athena', 'who are you?'])).stdout).toContain('I am Athena');
 
   const second = await box.run(['worker', '--component', 'athena']);
   expect(second.exitCode).toBe(5);
-  expect(second.stderr).toContain(`it already runs on port ${box.ports.from}`);
+  expect(second.stderr).toContain(`it already runs on port ${port}`);
 
   subprocess.kill('SIGTERM');
   expect((await subprocess).exitCode).toBe(130);

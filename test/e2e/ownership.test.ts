@@ -2,7 +2,7 @@
 import {expect, it} from '@jest/globals';
 import {isAlive, isReady, sandboxes} from './harness.js';
 
-const sandbox = sandboxes(49_000);
+const sandbox = sandboxes();
 const five = ['hermes', 'athena', 'numa', 'engram', 'apollo'];
 
 it('refuses a fleet of another source with 5 until it is taken over', async () => {

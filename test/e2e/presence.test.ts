@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {expect, it} from '@jest/globals';
 import {isAlive, isReady, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(48_900);
+const sandbox = sandboxes();
 
 async function started(): Promise<Sandbox> {
   const box = await sandbox();

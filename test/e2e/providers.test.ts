@@ -8,7 +8,7 @@ import {startOllama} from '../fakes/ollama-server.js';
 import {startOpenAi} from '../fakes/openai-server.js';
 import {conditionText, isReady, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(48_600);
+const sandbox = sandboxes();
 const key = 'sk-ant-api03-e2eE2Ee2eE2Ee2eE2Ee2eE2Ee2eE2Ee2eE2E';
 
 /** Of a port that nobody listens on. */

@@ -2,7 +2,7 @@
 import {expect, it} from '@jest/globals';
 import {isReady, sandboxes} from './harness.js';
 
-const sandbox = sandboxes(46_400, 20);
+const sandbox = sandboxes();
 
 it('replaces a worker on its port where that is asked for, and no other', async () => {
   const box = await sandbox();

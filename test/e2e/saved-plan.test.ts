@@ -3,7 +3,7 @@ import {join} from 'node:path';
 import {expect, it} from '@jest/globals';
 import {isReady, kill, sandboxes} from './harness.js';
 
-const sandbox = sandboxes(46_800, 20);
+const sandbox = sandboxes();
 
 it('carries out what was planned, whatever the file says by then, and is refused once somebody else has applied', async () => {
   const box = await sandbox();

@@ -7,7 +7,7 @@ import {describe, expect, it, jest} from '@jest/globals';
 import type {SpecialistEntry} from '../../src/api/documents.js';
 import {isAlive, isReady, kill, sandboxes, until, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(47_000);
+const sandbox = sandboxes();
 
 /** Several starts each, of the whole program. */
 jest.setTimeout(60_000);
@@ -19,12 +19,12 @@ async function started(specialists: readonly (string | SpecialistEntry)[]): Prom
   return box;
 }
 
-/** Listens as another program would; a port of this range may be a client's for a moment. */
-function stranger(port: number): Promise<Server> {
+/** Listens as another program would, as soon as who had the port has let go of it. */
+function stranger({host}: Sandbox, port: number): Promise<Server> {
   const listen = (): Promise<Server | undefined> =>
     new Promise(resolve => {
       const server = createServer().once('error', () => resolve(undefined));
-      server.listen(port, '127.0.0.1', () => resolve(server));
+      server.listen(port, host, () => resolve(server));
     });
   return until(`port ${port} to be free`, listen);
 }
@@ -233,7 +233,7 @@ describe('ports', () => {
     const pid = await box.pidOf('athena');
     kill(pid, 'SIGKILL');
     await until('the worker to end', () => !isAlive(pid));
-    const server = await stranger(port);
+    const server = await stranger(box, port);
     try {
       await box.ok(['up']);
       const {message} = await box.untilEvent('PortMoved', 'athena-ai');
@@ -248,7 +248,7 @@ describe('ports', () => {
   it('that are pinned and taken are Stalled, with who has them; a full range names its holders', async () => {
     const box = await sandbox();
     const {from} = box.ports;
-    const server = await stranger(from);
+    const server = await stranger(box, from);
     try {
       await box.declare({specialists: [{component: 'athena', port: from}]});
       await box.run(['up', '--timeout', '5s']);
@@ -277,7 +277,8 @@ describe('ports', () => {
     const [one, two] = [await sandbox(), await sandbox()];
     const specialists = Array.from({length: 20}, (_, n) => ({component: 'athena', name: `s${n}`}));
     const both = [one, two];
-    for (const box of both) await box.declare({specialists, ports: one.ports});
+    const defaults = {provider: 'offline', host: one.host};
+    for (const box of both) await box.declare({specialists, defaults, ports: one.ports});
     await Promise.all(both.map(box => box.ok(['up'])));
     const portsOf = async (box: Sandbox): Promise<readonly number[]> =>
       (await box.items()).map(({status}) => status.port ?? 0).sort();

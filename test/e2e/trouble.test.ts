@@ -4,18 +4,18 @@ import {readFile, rm, writeFile} from 'node:fs/promises';
 import {createServer, type Server} from 'node:net';
 import {join} from 'node:path';
 import {afterEach, describe, expect, it, test} from '@jest/globals';
-import {conditionText, isReady, kill, program, sandboxes} from './harness.js';
+import {conditionText, isReady, kill, program, sandboxes, type Sandbox} from './harness.js';
 
-const sandbox = sandboxes(49_600, 2);
+const sandbox = sandboxes({size: 2});
 
 const listeners: Server[] = [];
 afterEach(async () => {
   await Promise.all(listeners.splice(0).map(server => new Promise(resolve => server.close(resolve))));
 });
 
-async function occupy(port: number): Promise<Server> {
+async function occupy({host}: Sandbox, port: number): Promise<Server> {
   const server = createServer();
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, host, resolve));
   listeners.push(server);
   return server;
 }
@@ -73,11 +73,11 @@ describe('the state folder', () => {
 describe('a range of ports in use', () => {
   it('stalls with PortsExhausted, names a holder, and goes on when a port is free', async () => {
     const box = await sandbox();
-    const [first] = [await occupy(box.ports.from), await occupy(box.ports.to)];
+    const [first] = [await occupy(box, box.ports.from), await occupy(box, box.ports.to)];
     await box.declare({specialists: ['athena']});
     const up = await box.run(['up']);
     expect(up.exitCode).toBe(3);
-    expect(up.stderr).toMatch(/athena: PortsExhausted: no free port in 4\d{4}–4\d{4}: held by .*\(pid \d+\)/);
+    expect(up.stderr).toMatch(/athena: PortsExhausted: no free port in \d{5}–\d{5}: held by .*\(pid \d+\)/);
     expect(up.stderr).toContain(`pid ${process.pid}`);
     const athena = await box.item('athena');
     expect(athena.status.phase).toBe('Stalled');
@@ -94,7 +94,7 @@ describe('a range of ports in use', () => {
     await box.ok(['up']);
     const {port} = (await box.item('athena')).status;
     await box.ok(['down']);
-    await occupy(port ?? 0);
+    await occupy(box, port ?? 0);
     await box.ok(['up']);
     const moved = await box.item('athena');
     expect(isReady(moved)).toBe(true);
@@ -105,11 +105,11 @@ describe('a range of ports in use', () => {
 
   it('says that a pinned port is taken', async () => {
     const box = await sandbox();
-    await occupy(box.ports.from);
+    await occupy(box, box.ports.from);
     await box.declare({specialists: [{component: 'athena', port: box.ports.from}]});
     const apply = await box.run(['apply', '--wait', '--timeout', '10s']);
     expect(apply.exitCode).toBe(3);
-    expect(apply.stderr).toMatch(/athena: PortTaken: .*4\d{4}/);
+    expect(apply.stderr).toMatch(/athena: PortTaken: .*\d{5}/);
   });
 });
 

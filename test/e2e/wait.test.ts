@@ -2,7 +2,7 @@
 import {expect, it} from '@jest/globals';
 import {sandboxes, until} from './harness.js';
 
-const sandbox = sandboxes(46_600, 20);
+const sandbox = sandboxes();
 
 it('ends when all that is to run is Ready, and says whom it saw', async () => {
   const box = await sandbox();

@@ -1,7 +1,8 @@
 import {readFileSync} from 'node:fs';
+import type {AddressInfo} from 'node:net';
 import {describe, expect, test} from '@jest/globals';
 import {parsePsRow, parsePsScan, psResidentBytes, psRow} from '../../src/registry/processes-ps.js';
-import {describeHolder, isListenedOn, listeningPorts} from '../../src/registry/port-holders.js';
+import {describeHolder, isListenedOn, listeningAddresses, listeningPorts} from '../../src/registry/port-holders.js';
 import {
   findWorkers,
   handlesHangup,
@@ -227,4 +228,11 @@ test('the holder of a port is named, and a free port has none', async () => {
   await new Promise(done => server.close(done));
   expect(await describeHolder(port)).toBeUndefined();
   expect(isListenedOn(port)).toBe(false);
+});
+
+test.each(['127.0.0.1', '127.3.2.1', '0.0.0.0', '::1', '::'])('a process listens at %s', async host => {
+  const server = await listen(0, host);
+  const {port} = server.address() as AddressInfo; // of a TCP server
+  expect(await listeningAddresses(process.pid)).toContainEqual({host, port});
+  await new Promise(done => server.close(done));
 });

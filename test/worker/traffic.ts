@@ -3,6 +3,8 @@ import {connect} from 'node:net';
 import type {Socket} from 'node:net';
 
 export interface TrafficOptions {
+  /** 127.0.0.1 unless given. */
+  readonly host?: string;
   readonly port: number;
   readonly aiId: string;
   /** Chats with this text take their time. */
@@ -46,7 +48,7 @@ export class Traffic {
 
   async #loop(kind: string, visit: Visit): Promise<void> {
     while (!this.#stopped) {
-      const lines = new Lines(this.#options.port);
+      const lines = new Lines(this.#options);
       const before = this.exchanges;
       try {
         await visit(lines);
@@ -122,8 +124,8 @@ class Lines {
   #error: Error | undefined;
   #wake: () => void = () => undefined;
 
-  constructor(port: number) {
-    this.socket = connect({port, host: '127.0.0.1', allowHalfOpen: true, ...from});
+  constructor({port, host = '127.0.0.1'}: Pick<TrafficOptions, 'host' | 'port'>) {
+    this.socket = connect({port, host, allowHalfOpen: true, ...from});
     this.socket.on('data', chunk => this.#changed(() => (this.text += chunk.toString())));
     this.socket.on('end', () => this.#changed(() => (this.#ended = true)));
     this.socket.on('error', error => this.#changed(() => (this.#error = error)));
