@@ -11,6 +11,8 @@ let healthy: Code;
 let faulty: Code;
 let root = '';
 const covered = {crashes: 0, errors: 0};
+/** Each step with every error that it can meet; else with one of them, which is another one at each step. */
+const everyError = process.env['TEKTON_AI_FAULTS'] === 'all';
 
 beforeAll(async () => {
   root = mkdtempSync(join(existsSync('/dev/shm') ? '/dev/shm' : tmpdir(), 'tekton-faults-'));
@@ -28,16 +30,19 @@ describe('old or new, clear errors, nothing left behind, whatever the disk does:
     async (_name, scenario, index) => {
       const folder = join(root, String(index));
       mkdirSync(folder);
-      const {crashes, errors, violations} = await explore(scenario, {healthy, faulty, folder});
+      const {crashes, errors, violations} = await explore(scenario, {healthy, faulty, folder, everyError});
       covered.crashes += crashes;
       covered.errors += errors;
       expect(violations).toEqual([]);
     },
+    120_000,
   );
 });
 
-test('covers at least 950 crashes and 1,800 errors in all', () => {
+const errorsAtLeast = everyError ? 1_800 : 500;
+
+test(`covers at least 950 crashes and ${errorsAtLeast} errors in all`, () => {
   console.log(`${covered.crashes} crashes and ${covered.errors} errors`);
   expect(covered.crashes).toBeGreaterThanOrEqual(950);
-  expect(covered.errors).toBeGreaterThanOrEqual(1_800);
+  expect(covered.errors).toBeGreaterThanOrEqual(errorsAtLeast);
 });
