@@ -17,9 +17,10 @@ const regressions = JSON.parse(
 ) as readonly Regression[];
 
 const firstSeed = 7_000_000;
-const runs = 800;
+/** What a suite has time for; `npm run simulate` has more. */
+const runs = 400;
 /** A machine that is busy runs fewer. */
-const budgetMs = 17_000;
+const budgetMs = 9_000;
 const fewest = 100;
 
 describe('the reconcile loop', () => {
@@ -46,13 +47,13 @@ describe('the simulator', () => {
   it('does the same again with the same seed', async () => {
     const hashes = async (): Promise<readonly number[]> => {
       const all: number[] = [];
-      for (let seed = 1; seed <= 50; seed++) all.push((await simulate({seed})).hash);
+      for (let seed = 1; seed <= 20; seed++) all.push((await simulate({seed})).hash);
       return all;
     };
     const first = await hashes();
-    expect(new Set(first).size).toBe(50);
+    expect(new Set(first).size).toBe(20);
     expect(await hashes()).toEqual(first);
-  }, 60_000);
+  }, 120_000);
 
   it('leaves out of a run what it is told to', async () => {
     const whole = await simulate({seed: 3});
