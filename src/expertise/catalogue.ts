@@ -8,6 +8,8 @@ import type {ExpertiseDocument} from './parse.js';
 
 /** Shipped files don't change while a program runs, and a fleet asks for the same few again and again. */
 const cache = new Map<string, Promise<Expertise>>();
+let folderFound: Promise<string> | undefined;
+let componentsFound: Promise<readonly string[]> | undefined;
 
 /**
  * Who the specialist of `component` is, as shipped; undefined for a component that the package doesn't know, a
@@ -35,6 +37,14 @@ export async function shippedExpertise(component: string): Promise<Expertise | u
  * @throws {TektonError} when the package's files can't be read
  */
 export async function shippedComponents(): Promise<string[]> {
+  componentsFound ??= listComponents().catch((error: unknown) => {
+    componentsFound = undefined;
+    throw error;
+  });
+  return [...(await componentsFound)];
+}
+
+async function listComponents(): Promise<readonly string[]> {
   const folder = await specialistsFolder();
   const files = await readdir(folder).catch((error: unknown) => unreadable(folder, error));
   return files
@@ -66,7 +76,15 @@ async function readDocument(name: string): Promise<ExpertiseDocument> {
 }
 
 /** Beside this package's own package.json, wherever this module lies in it: `src/expertise/` or bundled in `dist/`. */
-async function specialistsFolder(): Promise<string> {
+function specialistsFolder(): Promise<string> {
+  folderFound ??= findSpecialistsFolder().catch((error: unknown) => {
+    folderFound = undefined;
+    throw error;
+  });
+  return folderFound;
+}
+
+async function findSpecialistsFolder(): Promise<string> {
   const start = dirname(fileURLToPath(import.meta.url));
   for (let folder = start; ; folder = dirname(folder)) {
     if (await isPackageRoot(folder)) return join(folder, 'specs', 'specialists');

@@ -22,8 +22,10 @@ export interface StatusBoardOptions {
   readonly becameReady: (specialist: Specialist) => void;
 }
 
-/** Statuses are written at most this often, ms; and at most a tenth of the time goes into it. */
-const everyMs = 50;
+/** What changes within so short a time, in ms, is said in one write. */
+const gatherMs = 5;
+/** After a write the next one rests this long, ms; and at most a tenth of the time goes into writing. */
+const restMs = 25;
 const restFactor = 9;
 /** However long a write took: the machine may have been suspended in the middle of it. */
 const longestRestMs = 2000;
@@ -38,7 +40,9 @@ export class StatusBoard {
   readonly #knownReady = new WeakSet<Specialist>();
   #flushing: Promise<void> = Promise.resolve();
   #cancelFlush: (() => void) | undefined;
-  #lastFlushMs = 0;
+  #isFlushing = false;
+  /** Monotonic ms before which nothing is written. */
+  #restUntil = 0;
   #open = false;
   #settling = false;
 
@@ -55,7 +59,7 @@ export class StatusBoard {
   /** Something about this fleet may have changed. */
   touch(key: FleetKey): void {
     this.#dirty.add(fleetId(key));
-    if (this.#open) this.#flushAfter(Math.max(everyMs, Math.min(longestRestMs, this.#lastFlushMs * restFactor)));
+    if (this.#open && !this.#isFlushing) this.#flushSoon();
   }
 
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
@@ -77,6 +81,11 @@ export class StatusBoard {
     await this.#flush();
   }
 
+  /** At once after a quiet time, for somebody may wait for it. */
+  #flushSoon(): void {
+    this.#flushAfter(Math.max(gatherMs, this.#restUntil - this.#options.ports.clock.monotonic()));
+  }
+
   #flushAfter(ms: number): void {
     if (this.#settling) return;
     this.#cancelFlush ??= this.#options.ports.clock.after(ms, () => {
@@ -90,6 +99,7 @@ export class StatusBoard {
     const dirty = [...this.#dirty];
     const began = ports.clock.monotonic();
     this.#dirty.clear();
+    this.#isFlushing = true;
     for (const id of dirty) {
       const fleet = fleets.all.get(id);
       if (!fleet) continue;
@@ -109,7 +119,10 @@ export class StatusBoard {
       }
       for (const listener of listeners) if (this.#listeners.has(listener)) listener(status);
     }
-    this.#lastFlushMs = ports.clock.monotonic() - began;
+    const now = ports.clock.monotonic();
+    this.#restUntil = now + Math.max(restMs, Math.min(longestRestMs, (now - began) * restFactor));
+    this.#isFlushing = false;
+    if (this.#dirty.size > 0) this.#flushSoon();
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
@@ -146,11 +159,25 @@ export class StatusBoard {
     this.#options.events.of(specialist, 'Warning', 'ModelMoved', warning);
   }
 
+  /** Its own model went away or came back while a fallback answers. */
+  #noticeFallback(specialist: Specialist, conditions: readonly Condition[]): void {
+    const {events} = this.#options;
+    const ready = condition(conditions, 'Ready');
+    const before = specialist.status && condition(specialist.status.conditions, 'Ready');
+    if (ready?.reason === 'Fallback' && before?.reason !== 'Fallback') {
+      events.of(specialist, 'Warning', 'FellBack', ready.message);
+    }
+    if (before?.reason === 'Fallback' && ready?.reason === 'Ready') {
+      events.of(specialist, 'Normal', 'ModelRecovered', condition(conditions, 'ModelAvailable')?.message ?? '');
+    }
+  }
+
   #noticeReady(specialist: Specialist, {conditions}: SpecialistStatus): void {
     const {events, becameReady} = this.#options;
     const ready = isTrue(conditions, 'Ready');
     const before = specialist.status !== undefined && isTrue(specialist.status.conditions, 'Ready');
     if (ready && !before) events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
+    this.#noticeFallback(specialist, conditions);
     if (!ready && before && specialist.worker && !specialist.stopping) {
       events.of(specialist, 'Warning', 'BecameNotReady', condition(conditions, 'Ready')?.message ?? '');
     }

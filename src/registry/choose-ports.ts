@@ -22,8 +22,11 @@ export interface Holdings {
   readonly registered: ReadonlyMap<number, string>;
   /** Live reservations. */
   readonly reserved: ReadonlyMap<number, {readonly aiId: string; readonly uid: string}>;
-  /** Ports that specialists had who are not running: theirs again if they can be, so others get them last. */
-  readonly kept: ReadonlyMap<number, string>;
+  /**
+   * Ports that specialists had who are not running: theirs again if they can be, so others get them last. Asked for only
+   * where a request may take any port, for it is dear to know.
+   */
+  readonly kept: () => ReadonlyMap<number, string>;
 }
 
 export type Probe = (port: number, host: string) => Promise<'free' | 'taken' | 'denied'>;
@@ -97,7 +100,7 @@ async function chooseOne(request: PortRequest, range: PortRange, table: Table): 
     if ((await ask(wanted, host, table)) === 'free') return {type: 'port', port: wanted};
   }
   const choice = await lowest(request, host, range, table, true);
-  return choice.type === 'exhausted' && table.holdings.kept.size > 0
+  return choice.type === 'exhausted' && table.holdings.kept().size > 0
     ? lowest(request, host, range, table, false)
     : choice;
 }
@@ -110,12 +113,13 @@ async function lowest(
   sparesKept: boolean,
 ): Promise<Choice> {
   const place = `${host} ${range.from} ${range.to}`;
+  const kept = sparesKept ? table.holdings.kept() : undefined;
   let closed = true;
   for (let port = table.firstOpen.get(place) ?? range.from; port <= range.to; port++) {
     closed &&= isClosed(port, host, table);
     if (closed) table.firstOpen.set(place, port + 1);
     if (closed || request.avoid?.includes(port) || holderOf(port, request, table) !== undefined) continue;
-    if (sparesKept && (table.holdings.kept.get(port) ?? request.aiId) !== request.aiId) continue;
+    if ((kept?.get(port) ?? request.aiId) !== request.aiId) continue;
     const answer = await ask(port, host, table);
     if (answer === 'denied') return {type: 'unusable', port, host};
     if (answer === 'free') return {type: 'port', port};

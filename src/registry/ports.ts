@@ -56,7 +56,7 @@ export interface AllocateOptions {
 /** The ports of one state folder, for this process. */
 export class PortAllocator {
   private readonly combiner: Combiner<PortAction, PortOutcome>;
-  private kept: {readonly stamp: string; readonly ports: Holdings['kept']} | undefined;
+  private kept: {readonly stamp: string; readonly ports: ReadonlyMap<number, string>} | undefined;
 
   constructor(private readonly options: PortOptions) {
     const {home, timeoutMs} = options;
@@ -124,7 +124,9 @@ export class PortAllocator {
     const isStanding = new Set<Reservation>(standing);
     const isDoubtful = new Set<Reservation>(doubtful);
     const reservations = open.filter(reservation => isStanding.has(reservation) || !isDoubtful.has(reservation));
-    return {state, registered: portsOf(state), reservations, kept: this.keptPorts(), changed: false};
+    let known: ReadonlyMap<number, string> | undefined;
+    const kept = (): ReadonlyMap<number, string> => (known ??= this.keptPorts());
+    return {state, registered: portsOf(state), reservations, kept, changed: false};
   }
 
   private async perform(action: PortAction, table: Table): Promise<PortOutcome> {
@@ -160,7 +162,7 @@ export class PortAllocator {
   }
 
   /** Read again only when the folder of the launch records was written to. */
-  private keptPorts(): Holdings['kept'] {
+  private keptPorts(): ReadonlyMap<number, string> {
     const {home} = this.options;
     const stat = statOf(statePaths(home).run);
     const stamp = `${stat?.ino}.${stat?.mtimeNs}.${stat?.ctimeNs}`;
@@ -197,7 +199,7 @@ export class PortAllocator {
   private async namesOfHolders(range: PortRange): Promise<readonly string[]> {
     const {home, registry} = this.options;
     const reserved = new Map(readReservations(home).map(reservation => [reservation.port, reservation]));
-    const holdings: Holdings = {kept: new Map(), registered: portsOf(await registry()), reserved};
+    const holdings: Holdings = {kept: () => new Map(), registered: portsOf(await registry()), reserved};
     const ports = Array.from({length: range.to - range.from + 1}, (_, index) => range.from + index);
     const strangers = await describeHolders(ports.filter(port => ourHolder(port, holdings) === undefined));
     return ports.map(port => {

@@ -13,6 +13,9 @@ export interface Versioned {
   readonly formatVersion: number;
 }
 
+/** How records of this version begin: one that is only replaced needn't be parsed for its version. */
+const ownBeginning = `{"formatVersion":${formatVersion},`;
+
 /** A record's file that holds no record: a power cut, or somebody's editor. */
 export class DamagedRecordError extends TektonError {
   override readonly name: string = 'DamagedRecordError';
@@ -38,7 +41,8 @@ export function readRecord<T extends Versioned>(path: string, required: readonly
 
 /** Writes a record whole. @throws {ConflictError} a newer version's record stands there; it is not touched. */
 export async function writeRecord<T extends Versioned>(path: string, record: T, options?: WriteOptions): Promise<void> {
-  const version = parseObject(readOwnText(path) ?? '')?.['formatVersion'];
+  const standing = readOwnText(path) ?? '';
+  const version = standing.startsWith(ownBeginning) ? formatVersion : parseObject(standing)?.['formatVersion'];
   if (typeof version === 'number' && version > formatVersion) throw newer(path, version);
   await writeWhole(path, `${JSON.stringify(record)}\n`, options);
 }

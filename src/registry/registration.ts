@@ -164,7 +164,12 @@ export function removeOthersOf(draft: Draft, fleets: readonly string[], keep: Re
 }
 
 function saysTheSame(a: RegistryEntry, b: RegistryEntry): boolean {
-  return a.port === b.port && a.component === b.component && canonical(a.metadata) === canonical(b.metadata);
+  return a.port === b.port && a.component === b.component && isSameJson(a.metadata, b.metadata);
+}
+
+/** The order of fields aside. What we wrote ourselves mostly has the same one, which is quickly seen. */
+function isSameJson(a: Json, b: Json): boolean {
+  return JSON.stringify(a) === JSON.stringify(b) || canonical(a) === canonical(b);
 }
 
 function canonical(value: Json): string {

@@ -46,7 +46,7 @@ describe('choosePorts', () => {
           const holdings: Holdings = {
             registered: new Map(Object.entries(registered).map(([p, aiId]) => [Number(p), aiId])),
             reserved: new Map(Object.entries(reserved).map(([p, aiId]) => [Number(p), {aiId, uid: `of ${aiId}`}])),
-            kept: new Map(Object.entries(kept).map(([p, aiId]) => [Number(p), aiId])),
+            kept: () => new Map(Object.entries(kept).map(([p, aiId]) => [Number(p), aiId])),
           };
           const choices = await choosePorts(requests, range, holdings, async p =>
             strangers.includes(p) ? 'taken' : 'free',
@@ -85,7 +85,7 @@ describe('choosePorts', () => {
     }
   }
 
-  const none: Holdings = {registered: new Map(), reserved: new Map(), kept: new Map()};
+  const none: Holdings = {registered: new Map(), reserved: new Map(), kept: () => new Map()};
   const free = async (): Promise<'free'> => 'free';
 
   test('gives the lowest free port, and the preferred one where it can', async () => {
@@ -104,17 +104,32 @@ describe('choosePorts', () => {
     const small = {from: 1, to: 4};
     const kept: Holdings = {
       ...none,
-      kept: new Map([
-        [1, 'a'],
-        [2, 'b'],
-        [3, 'c'],
-      ]),
+      kept: () =>
+        new Map([
+          [1, 'a'],
+          [2, 'b'],
+          [3, 'c'],
+        ]),
     };
     const wishes = [{aiId: 'a', uid: '1', preferred: 1}];
     const oneTaken = async (p: number): Promise<'free' | 'taken'> => (p === 1 ? 'taken' : 'free');
     expect(await choosePorts(wishes, small, kept, oneTaken)).toEqual([{type: 'port', port: 4}]);
     const lastTaken = async (p: number): Promise<'free' | 'taken'> => (p === 1 || p === 4 ? 'taken' : 'free');
     expect(await choosePorts(wishes, small, kept, lastTaken)).toEqual([{type: 'port', port: 2}]);
+  });
+
+  test('does not ask who keeps which port for one that gets the port that it had', async () => {
+    const kept = (): never => {
+      throw new Error('asked');
+    };
+    const wishes = [
+      {aiId: 'a', uid: '1', preferred: 2},
+      {aiId: 'b', uid: '2', pinned: 3},
+    ];
+    expect(await choosePorts(wishes, range, {...none, kept}, free)).toEqual([
+      {type: 'port', port: 2},
+      {type: 'port', port: 3},
+    ]);
   });
 
   test('asks the kernel about five thousand ports once each', async () => {

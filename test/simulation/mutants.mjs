@@ -116,8 +116,8 @@ export const mutants = [
   {
     name: 'status-board: rests nine times as long as a write took, a suspended one included',
     file: 'status-board.ts',
-    from: 'Math.min(longestRestMs, this.#lastFlushMs * restFactor)',
-    to: 'this.#lastFlushMs * restFactor',
+    from: 'Math.min(longestRestMs, (now - began) * restFactor)',
+    to: '(now - began) * restFactor',
   },
   {
     name: 'status-board: a status that could not be written is forgotten',

@@ -192,7 +192,7 @@ async function allocate(
   const holdings = (entries: ReadonlyMap<string, RegistryEntry>): Holdings => ({
     registered: new Map([...entries].map(([aiId, {port}]) => [port, aiId])),
     reserved: new Map(rest.map(one => [one.port, one])),
-    kept: new Map([...files.launches.values()].map(({port, aiId}) => [port, aiId])),
+    kept: () => new Map([...files.launches.values()].map(({port, aiId}) => [port, aiId])),
   });
   const [first] = requests;
   if (!first) return [];

@@ -15,6 +15,7 @@ import type {LaunchRecord} from '../../registry/launch-records.js';
 import {writeLaunchRecord} from '../../registry/launch-records.js';
 import {endOffspring} from '../../registry/offspring.js';
 import {controlSocketPath, ownSocketPath, statePaths} from '../../registry/paths.js';
+import {ping} from '../../registry/ping.js';
 import {environmentMarks, identify} from '../../registry/processes.js';
 import {connectUnix} from '../connect.js';
 import type {LaunchOutcome, LaunchRequest} from '../runtime.js';
@@ -100,11 +101,15 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
     if (child.pid !== undefined) await endOffspring({home, uid, pid: child.pid});
     return failure(report, request, ended ?? (await quick(exit)), tailOf(logPath, log.offset));
   }
-  const worker = await takeInHand({home, intent, identity, childExit: exit, authToken: config.authToken});
-  // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
-  if (worker instanceof ProcessWorker && (await worker.ping(controlTimeoutMs))) return {type: 'listening', worker};
+  const {aiId, host, authToken} = config;
+  const [worker, silence] = await Promise.all([
+    takeInHand({home, intent, identity, childExit: exit, authToken}),
+    // Live means that its own socket answers as any client would be answered, not that it says so elsewhere.
+    ping({aiId, uid, host, port, ...(authToken !== undefined && {authToken})}, {timeoutMs: controlTimeoutMs}),
+  ]);
+  if (worker instanceof ProcessWorker && silence === undefined) return {type: 'listening', worker};
   if (worker instanceof ProcessWorker) worker.release();
-  const problem = 'problem' in worker ? worker.problem : `it does not answer on ${config.host}:${port}`;
+  const problem = 'problem' in worker ? worker.problem : `it does not answer on ${host}:${port}`;
   killOwn(child);
   return failure(
     {type: 'failed', reason: 'LaunchFailed', message: problem},
