@@ -38,6 +38,12 @@ export interface StatePaths {
   readonly fleetStatus: (key: FleetKey) => string;
   readonly log: (aiId: string) => string;
   readonly launchRecord: (aiId: string) => string;
+  /** Conversations that outlive workers: all of them, and one specialist's. */
+  readonly allSessions: string;
+  readonly sessions: (aiId: string) => string;
+  /** What specialists used, by day. */
+  readonly usageFolder: string;
+  readonly usage: (aiId: string) => string;
 }
 
 /** The state folder, absolute: `$TEKTON_AI_HOME`, or `~/.tekton/ai_registry`. */
@@ -73,6 +79,10 @@ export function statePaths(home: string): StatePaths {
     fleetStatus: key => inFolder('status', `${key.namespace}.${key.name}`, '.json'),
     log: aiId => inFolder('logs', aiId, '.log'),
     launchRecord: aiId => inFolder('run', aiId, '.json'),
+    allSessions: join(home, 'sessions'),
+    sessions: aiId => inFolder('sessions', aiId, ''),
+    usageFolder: join(home, 'usage'),
+    usage: aiId => inFolder('usage', aiId, ''),
   };
 }
 
