@@ -24,9 +24,11 @@ export interface StatusBoardOptions {
 
 /** What changes within so short a time, in ms, is said in one write. */
 const gatherMs = 5;
-/** After a write the next one rests this long, ms; and at most a tenth of the time goes into writing. */
+/** After a write the next one rests this long, ms; and of any longer time than a burst a tenth at most goes into writing. */
 const restMs = 25;
 const restFactor = 9;
+/** A few writes that follow each other, as of a worker's end and its return, owe their rest afterwards, ms. */
+const burstMs = 500;
 /** However long a write took: the machine may have been suspended in the middle of it. */
 const longestRestMs = 2000;
 /** Until a status that could not be written is written again, ms. */
@@ -43,6 +45,8 @@ export class StatusBoard {
   #isFlushing = false;
   /** Monotonic ms before which nothing is written. */
   #restUntil = 0;
+  /** Monotonic ms until which the rest reaches that the writes of now have earned. */
+  #owedUntil = 0;
   #open = false;
   #settling = false;
 
@@ -120,7 +124,9 @@ export class StatusBoard {
       for (const listener of listeners) if (this.#listeners.has(listener)) listener(status);
     }
     const now = ports.clock.monotonic();
-    this.#restUntil = now + Math.max(restMs, Math.min(longestRestMs, (now - began) * restFactor));
+    const owed = Math.max(now, this.#owedUntil + (now - began)); // while it wrote, it did not rest
+    this.#owedUntil = owed + Math.min(longestRestMs, (now - began) * restFactor);
+    this.#restUntil = Math.max(now + restMs, this.#owedUntil - burstMs);
     this.#isFlushing = false;
     if (this.#dirty.size > 0) this.#flushSoon();
   }
