@@ -10,6 +10,7 @@ export const reasons = [
   'Accepted',
   'Live',
   'ModelAvailable',
+  'Fallback',
   'Converged',
   'Launching',
   'Starting',

@@ -115,6 +115,8 @@ export type ModelCheck =
       readonly digest?: string;
       /** It would answer, and a person should know this: the digest is not the one that was asked for. */
       readonly warning?: string;
+      /** The specialist's own model can't, and why: this fallback (`provider:model`) answers in its place. */
+      readonly fallback?: {readonly by: string; readonly reason: ModelReason; readonly message: string};
     }
   | {readonly available: false; readonly reason: ModelReason; readonly message: string};
 

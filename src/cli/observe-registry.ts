@@ -1,5 +1,7 @@
 /** Specialists that stand in the registry and in no fleet: workers by hand, and what other programs registered. */
+import {isTrue} from '../api/conditions.js';
 import type {Condition, ConditionType, Reason} from '../api/conditions.js';
+import {fallbackText} from '../api/model-check.js';
 import type {SpecialistStatus} from '../api/types.js';
 import {entryFleet, entryIdentity, entryRoles, entryUid} from '../registry/entry-facts.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
@@ -73,7 +75,7 @@ async function lookAt(aiId: string, entry: RegistryEntry, options: FleetlessOpti
 async function statusOf(entry: RegistryEntry, target: Target, found: Verification): Promise<SpecialistStatus> {
   const health = found.type === 'answers' ? found.health : undefined;
   const conditions = conditionsOf(found, target);
-  const ready = conditions.every(c => c.status === 'True');
+  const ready = isTrue(conditions, 'Ready');
   const identity = found.type === 'gone' ? undefined : (target.identity ?? (await identifyPid(entry)));
   const startedAt = new Date(entry.registered_at * 1000).toISOString();
   return {
@@ -119,7 +121,12 @@ function conditionsOf(found: Verification, {host, port}: Target): readonly Condi
     return [live, stamp('Ready', 'False', 'Draining', 'finishes the chats under way, takes no new ones')];
   }
   if (check === undefined) return [live, stamp('Ready', 'Unknown', 'NotChecked', 'its health could not be asked for')];
-  if (check.available) return [live, stamp('Ready', 'True', 'Ready', 'a chat would be answered now')];
-  const {reason, message} = check;
-  return [live, stamp('ModelAvailable', 'False', reason, message), stamp('Ready', 'False', reason, message)];
+  const broken = check.available ? check.fallback : check;
+  if (broken === undefined) return [live, stamp('Ready', 'True', 'Ready', 'a chat would be answered now')];
+  const {reason, message} = broken;
+  const ready =
+    'by' in broken
+      ? stamp('Ready', 'True', 'Fallback', fallbackText(broken))
+      : stamp('Ready', 'False', reason, message);
+  return [live, stamp('ModelAvailable', 'False', reason, message), ready];
 }

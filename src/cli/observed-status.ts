@@ -112,9 +112,12 @@ function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification)
 /** What the specialist itself says of its model. */
 export function modelCheck(health: HealthReply | undefined): ModelCheck | undefined {
   if (health === undefined || health.status === 'draining') return undefined;
-  if (health.status === 'healthy') return {available: true};
-  const reason = isModelReason(health.reason) ? health.reason : 'ProviderError';
-  return {available: false, reason, message: health.message ?? health.reason ?? 'its model cannot answer'};
+  const message = health.message ?? health.reason ?? 'its model cannot answer';
+  if (health.status === 'healthy') {
+    const {fallback} = health;
+    return {available: true, ...(fallback && {fallback: {by: fallback.by, reason: known(fallback.reason), message}})};
+  }
+  return {available: false, reason: known(health.reason), message};
 }
 
 /** "ollama:llama3.3:70b" → provider and model. */
@@ -139,6 +142,10 @@ const modelReasons: ReadonlySet<Reason> = new Set<ModelReason>([
   'SecretMissing',
   'QuotaExceeded',
 ]);
+
+function known(reason: string | undefined): ModelReason {
+  return isModelReason(reason) ? reason : 'ProviderError';
+}
 
 function isModelReason(text: string | undefined): text is ModelReason {
   const reason = reasons.find(known => known === text);

@@ -58,6 +58,14 @@ export function whyNotAsDeclared({
   );
 }
 
+/** Who answers for one that is Ready though its own model can't, and why that can't; undefined: it can. */
+export function whyFallback({
+  status,
+}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
+  const ready = condition(status.conditions, 'Ready');
+  return ready?.status === 'True' && ready.reason === 'Fallback' ? ready : undefined;
+}
+
 /** What somebody else made of it, where that is left so; undefined: it runs as it was told. */
 export function whyDrifted({
   status,

@@ -43,6 +43,17 @@ export interface CancelRequest {
   readonly request_id: RequestId;
 }
 
+/** What the worker remembers of conversations. */
+export interface SessionsRequest extends Correlated {
+  readonly type: 'sessions';
+}
+/** Forgets one conversation, or with `all` every one. */
+export interface SessionDeleteRequest extends Correlated {
+  readonly type: 'session_delete';
+  readonly session?: string;
+  readonly all?: boolean;
+}
+
 export interface Turn {
   readonly role: 'user' | 'assistant';
   readonly content: string;
@@ -64,9 +75,27 @@ export interface ChatMessageRequest extends Correlated {
 }
 
 export type Request =
-  PingRequest | HealthRequest | InfoRequest | SchemaRequest | AuthRequest | CancelRequest | ChatMessageRequest;
+  | PingRequest
+  | HealthRequest
+  | InfoRequest
+  | SchemaRequest
+  | AuthRequest
+  | CancelRequest
+  | SessionsRequest
+  | SessionDeleteRequest
+  | ChatMessageRequest;
 
-export const requestTypes = ['ping', 'health', 'info', 'chat', 'cancel', 'schema', 'auth'] as const;
+export const requestTypes = [
+  'ping',
+  'health',
+  'info',
+  'chat',
+  'cancel',
+  'sessions',
+  'session_delete',
+  'schema',
+  'auth',
+] as const;
 
 export interface PongReply extends Correlated {
   readonly type: 'pong';
@@ -89,8 +118,14 @@ export interface HealthReply extends Correlated {
   /** Why it isn't healthy: a ModelReason, and a sentence. */
   readonly reason?: string;
   readonly message?: string;
+  /** Who answers (`provider:model`) while `model` can't, and why it can't: a ModelReason. */
+  readonly fallback?: {readonly by: string; readonly reason: string};
+  /** Chats under way. */
   readonly active?: number;
+  /** Chats that wait for a place among those. */
   readonly queued?: number;
+  /** Chats of `active` that wait for a slot of their provider. */
+  readonly waiting?: number;
   readonly uptime?: number;
   readonly usage?: WireUsage & {readonly requests: number};
 }
@@ -122,6 +157,8 @@ export interface ChatReply extends Correlated {
   /** Seconds. */
   readonly latency?: number;
   readonly stop_reason?: string;
+  /** Oldest messages that were left out, so that the rest fits into the context window; absent: none. */
+  readonly trimmed?: number;
 }
 
 export interface StreamChunkReply extends Correlated {
@@ -140,11 +177,40 @@ export interface StreamEndMetadata {
   readonly model: string;
   readonly usage?: WireUsage;
   readonly stop_reason?: string;
+  /** As in a chat_response. */
+  readonly trimmed?: number;
 }
 
 export interface StreamEndReply extends Correlated {
   readonly type: 'stream_end';
   readonly metadata: StreamEndMetadata;
+}
+
+/** One conversation that a worker remembers. */
+export interface WireSession {
+  readonly name: string;
+  /** Exchanges: messages with their answers. */
+  readonly turns: number;
+  /** As estimated. */
+  readonly tokens: number;
+  /** Seconds since the last answer. */
+  readonly idle: number;
+}
+
+export interface SessionsReply extends Correlated {
+  readonly type: 'sessions_response';
+  readonly ai_id: string;
+  /** Whether they outlive the worker. */
+  readonly persistent: boolean;
+  /** The one used last first. */
+  readonly sessions: readonly WireSession[];
+}
+
+export interface SessionDeleteReply extends Correlated {
+  readonly type: 'session_delete_response';
+  readonly ai_id: string;
+  /** How many there were. */
+  readonly deleted: number;
 }
 
 /** `code` of an error reply. Those of a provider's failure are in src/providers/provider.ts. */
@@ -156,10 +222,12 @@ export type ErrorCode =
   | 'no_content'
   | 'unknown_type'
   | 'unknown_request'
+  | 'unknown_session'
   | 'duplicate_request_id'
   | 'unauthorized'
   | 'queue_full'
   | 'draining'
+  | 'context_length_exceeded'
   | 'secret_missing'
   | 'internal';
 
@@ -179,7 +247,16 @@ export interface OtherReply extends Correlated {
 }
 
 export type Reply =
-  PongReply | HealthReply | InfoReply | ChatReply | StreamChunkReply | StreamEndReply | ErrorReply | OtherReply;
+  | PongReply
+  | HealthReply
+  | InfoReply
+  | ChatReply
+  | StreamChunkReply
+  | StreamEndReply
+  | SessionsReply
+  | SessionDeleteReply
+  | ErrorReply
+  | OtherReply;
 
 /** What a request of each type is answered with when all goes well. */
 export interface ReplyTo {
@@ -187,6 +264,8 @@ export interface ReplyTo {
   readonly health: HealthReply;
   readonly info: InfoReply;
   readonly chat: ChatReply;
+  readonly sessions: SessionsReply;
+  readonly session_delete: SessionDeleteReply;
   readonly schema: OtherReply;
   readonly auth: OtherReply;
 }
@@ -232,8 +311,11 @@ export function parseRequest(value: unknown): ParsedRequest {
     case 'ping':
     case 'health':
     case 'info':
+    case 'sessions':
     case 'schema':
       return {ok: true, request: {type, ...id}};
+    case 'session_delete':
+      return parseSessionDelete(value, requestId);
     case 'auth': {
       const token = field(value, 'token');
       if (typeof token !== 'string') return refuse('token must be a string', 'invalid_request', {requestId});
@@ -249,6 +331,18 @@ export function parseRequest(value: unknown): ParsedRequest {
         requestId,
       });
   }
+}
+
+function parseSessionDelete(value: JsonRecord, requestId: RequestId | undefined): ParsedRequest {
+  const [session, all] = [field(value, 'session'), field(value, 'all')];
+  const problem =
+    check(session, 'session', `a string of 1 to ${maxNameLength} characters`, isName) ??
+    check(all, 'all', 'true or false', v => typeof v === 'boolean') ??
+    ((session === undefined) === (all !== true) ? 'session_delete needs a session, or all: true' : undefined);
+  if (problem !== undefined) return refuse(problem, 'invalid_request', {requestId});
+  // The checks above have just proven the types of these fields.
+  const fields = definedOf({session, all, request_id: requestId}) as Omit<SessionDeleteRequest, 'type'>;
+  return {ok: true, request: {type: 'session_delete', ...fields}};
 }
 
 function parseChat(value: JsonRecord, requestId: RequestId | undefined): ParsedRequest {
@@ -293,6 +387,7 @@ export function parseReply(value: unknown): Reply | undefined {
   const needed = neededInReplies.get(String(field(value, 'type')));
   if (needed === undefined || !needed.every(([name, type]) => typeof field(value, name) === type)) return undefined;
   if (field(value, 'type') === 'stream_end' && !isRecord(field(value, 'metadata'))) return undefined;
+  if (field(value, 'type') === 'sessions_response' && !isSessionList(field(value, 'sessions'))) return undefined;
   // Every field that the union's members need has been looked at.
   return withErrorText(value) as unknown as Reply;
 }
@@ -315,6 +410,8 @@ const neededInReplies = new Map<string, readonly (readonly [string, string])[]>(
   ['stream_end', []],
   ['error', []],
   ['stream_error', []],
+  ['sessions_response', [['ai_id', 'string']]],
+  ['session_delete_response', [['deleted', 'number']]],
   ['schema_response', []],
   ['auth_response', []],
 ]);
@@ -378,6 +475,16 @@ function isHistory(value: unknown): value is readonly Turn[] {
         isRecord(turn) &&
         (turn['role'] === 'user' || turn['role'] === 'assistant') &&
         typeof turn['content'] === 'string',
+    )
+  );
+}
+
+function isSessionList(value: unknown): value is readonly WireSession[] {
+  return (
+    Array.isArray(value) &&
+    value.every(
+      session =>
+        isRecord(session) && isName(session['name']) && ['turns', 'tokens', 'idle'].every(of => isNumber(session[of])),
     )
   );
 }

@@ -3,7 +3,7 @@ import {TektonError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, LastExit, ResolvedProvider} from '../api/types.js';
-import type {FallbackTarget, WorkerConfig} from '../protocol/control.js';
+import type {WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
 import type {Why} from './status.js';
@@ -34,7 +34,7 @@ export class Launcher {
   readonly #ports: Ports;
   readonly #models: ModelMonitor;
   readonly #allocator: BatchedAllocator;
-  /** Key of the provider that a worker was told last, by ai id: in memory only. */
+  /** Keys of the providers that a worker was told last, by ai id: in memory only. */
   readonly #told = new Map<string, string | undefined>();
 
   constructor(ports: Ports, models: ModelMonitor) {
@@ -134,7 +134,7 @@ export class Launcher {
     const {aiId, name, namespace, fleet, generation, specHash, declared, spec} = desired;
     const id = `${namespace}/${fleet}/${aiId}`;
     const target = await this.#models.target(id);
-    const fallback = await this.#fallback(desired, record);
+    const fallback = (await this.#models.fallbacks(id)).map(({provider, model}) => ({provider, model}));
     const authToken = token ?? (await this.#authToken(desired, record));
     if (typeof authToken === 'object') throw new TektonError(`cannot configure ${name}: ${authToken.message}`);
     return {
@@ -164,22 +164,17 @@ export class Launcher {
   }
 
   /** A worker has taken `config` over. */
-  taken({aiId, provider}: WorkerConfig): void {
-    this.#told.set(aiId, keyOf(provider));
+  taken({aiId, provider, fallback = []}: WorkerConfig): void {
+    this.#told.set(aiId, keysOf([provider, ...fallback.map(one => one.provider)]));
   }
 
-  async #fallback({spec, fallbackProviders = []}: Desired, {envFile}: FleetRecord): Promise<readonly FallbackTarget[]> {
-    return Promise.all(
-      fallbackProviders.map(async (provider, i) => ({
-        provider: await this.#ports.models.resolve(provider, envFile),
-        model: spec.fallback[i]?.model ?? '',
-      })),
-    );
-  }
-
-  /** Whether the worker was told another key than the provider has now, or (adopted) we don't know what it was told. */
-  secretsDiffer({aiId, spec}: Desired, target: Target): boolean {
-    const now = keyOf(target.provider);
+  /**
+   * Whether the worker was told other keys than its providers have now, or (adopted) we don't know what it was told.
+   *
+   * @param targets its own, then its fallbacks
+   */
+  secretsDiffer({aiId, spec}: Desired, targets: readonly Target[]): boolean {
+    const now = keysOf(targets.map(({provider}) => provider));
     return this.secretsUnknown(aiId) ? now !== undefined || spec.auth !== undefined : this.#told.get(aiId) !== now;
   }
 
@@ -248,6 +243,8 @@ function inRange(port: number, {ports}: FleetRecord): boolean {
   return port >= ports.from && port <= ports.to;
 }
 
-function keyOf({apiKey, missingSecret}: ResolvedProvider): string | undefined {
-  return apiKey ?? missingSecret;
+/** undefined: none of them has one. */
+function keysOf(providers: readonly ResolvedProvider[]): string | undefined {
+  const keys = providers.map(({apiKey, missingSecret}) => apiKey ?? missingSecret ?? null);
+  return keys.every(key => key === null) ? undefined : JSON.stringify(keys);
 }

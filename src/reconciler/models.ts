@@ -3,6 +3,7 @@
  * stand behind it, at the pace of their probes.
  */
 import {describeError} from '../api/errors.js';
+import {withFallbacks} from '../api/model-check.js';
 import type {Desired, ModelCheck, ModelChoice, NamedProvider, PullStatus, ResolvedProvider} from '../api/types.js';
 import type {Provider} from '../providers/provider.js';
 import type {Clock, Logger, Models} from './ports.js';
@@ -64,7 +65,7 @@ export class ModelMonitor {
 
   constructor(options: ModelMonitorOptions) {
     this.#options = options;
-    const {clock, models, log, changed} = options;
+    const {clock, models, log} = options;
     const each = (key: string, tell: (id: string, group: Group) => void): void => {
       for (const [id, group] of this.#groupOf) if (keyOf(group.wishes.get(id)?.target) === key) tell(id, group);
     };
@@ -73,31 +74,55 @@ export class ModelMonitor {
       log,
       client: provider => models.client(provider),
       ended: key => each(key, (_, group) => void this.#look(group)),
-      progressed: key => each(key, id => changed(id)),
+      progressed: key => each(key, id => this.#changed(id)),
     });
   }
 
   /** Watches over what `desired` needs from now on; said again with the same needs, it changes nothing. */
   want(id: string, desired: Desired, envFile: string | undefined): void {
-    const key = JSON.stringify([desired.provider, envFile ?? null]);
+    const modelDeclared = desired.declared['model'] !== undefined;
+    this.#want(id, desired, {provider: desired.provider, model: desired.spec.model, modelDeclared}, envFile);
+    const {fallbackProviders = [], spec} = desired;
+    for (const [i, provider] of fallbackProviders.entries()) {
+      const model = spec.fallback[i]?.model ?? '';
+      this.#want(fallbackId(id, i), desired, {provider, model, modelDeclared: true}, envFile);
+    }
+    this.#dropFallbacks(id, fallbackProviders.length);
+  }
+
+  #want(
+    id: string,
+    desired: Desired,
+    {provider, model, modelDeclared}: {provider: NamedProvider; model: string; modelDeclared: boolean},
+    envFile: string | undefined,
+  ): void {
+    const key = JSON.stringify([provider, envFile ?? null]);
     const before = this.#groupOf.get(id);
     const periodMs = desired.spec.probes.periodSeconds * 1000;
-    const group = this.#groups.get(key) ?? newGroup(desired.provider, envFile);
+    const group = this.#groups.get(key) ?? newGroup(provider, envFile);
     const wish = group.wishes.get(id);
     const pull = desired.spec.pull === 'IfNotPresent';
-    const same = wish?.model === desired.spec.model && wish.periodMs === periodMs && wish.pull === pull;
+    const same = wish?.model === model && wish.periodMs === periodMs && wish.pull === pull;
     if (before === group && same) return;
-    if (before && before !== group) this.drop(id);
+    if (before && before !== group) this.#drop(id);
     this.#groups.set(key, group);
     this.#groupOf.set(id, group);
-    const modelDeclared = desired.declared['model'] !== undefined;
     let settle: () => void = () => undefined;
     const targeted = new Promise<void>(resolve => (settle = resolve));
-    group.wishes.set(id, {model: desired.spec.model, modelDeclared, periodMs, pull, misses: 0, targeted, settle});
+    group.wishes.set(id, {model, modelDeclared, periodMs, pull, misses: 0, targeted, settle});
     void this.#look(group);
   }
 
   drop(id: string): void {
+    this.#drop(id);
+    this.#dropFallbacks(id, 0);
+  }
+
+  #dropFallbacks(id: string, from: number): void {
+    for (let i = from; this.#groupOf.has(fallbackId(id, i)); i++) this.#drop(fallbackId(id, i));
+  }
+
+  #drop(id: string): void {
     const group = this.#groupOf.get(id);
     this.#groupOf.delete(id);
     group?.wishes.delete(id);
@@ -112,13 +137,18 @@ export class ModelMonitor {
     await Promise.all([...this.#groups.values()].map(async ({looking}) => looking));
   }
 
+  /** Whether a chat would be answered, by the model or by a fallback; undefined while the model wasn't checked. */
   check(id: string): ModelCheck | undefined {
-    return this.#groupOf.get(id)?.wishes.get(id)?.check;
+    const standIns = this.#fallbackIds(id).map(fallback => ({
+      name: nameOf(this.#wish(fallback)?.target),
+      check: this.#wish(fallback)?.check,
+    }));
+    return withFallbacks(this.#wish(id)?.check, standIns);
   }
 
   /** How far the download is that a specialist waits for. */
   pull(id: string): PullStatus | undefined {
-    const wish = this.#groupOf.get(id)?.wishes.get(id);
+    const wish = this.#wish(id);
     return wish?.target && wish.pull ? this.#pulls.status(wish.target.provider, wish.target.model) : undefined;
   }
 
@@ -137,13 +167,38 @@ export class ModelMonitor {
   }
 
   known(id: string): Target | undefined {
-    return this.#groupOf.get(id)?.wishes.get(id)?.target;
+    return this.#wish(id)?.target;
+  }
+
+  /** As `target`, of the fallbacks in their order. */
+  async fallbacks(id: string): Promise<readonly Target[]> {
+    return Promise.all(this.#fallbackIds(id).map(fallback => this.target(fallback)));
+  }
+
+  /** As `known`, of the fallbacks in their order; undefined while one isn't known. */
+  knownFallbacks(id: string): readonly Target[] | undefined {
+    const targets = this.#fallbackIds(id).map(fallback => this.#wish(fallback)?.target);
+    return targets.every(target => target !== undefined) ? targets : undefined;
   }
 
   /** Something went wrong, or right, at the provider: looks now, and resolves when that is done. */
   async suspect(id: string): Promise<void> {
-    const group = this.#groupOf.get(id);
-    if (group) await this.#look(group);
+    const groups = [id, ...this.#fallbackIds(id)].map(part => this.#groupOf.get(part));
+    await Promise.all([...new Set(groups)].map(async group => group && this.#look(group)));
+  }
+
+  #wish(id: string): Wish | undefined {
+    return this.#groupOf.get(id)?.wishes.get(id);
+  }
+
+  #fallbackIds(id: string): readonly string[] {
+    const ids: string[] = [];
+    while (this.#groupOf.has(fallbackId(id, ids.length))) ids.push(fallbackId(id, ids.length));
+    return ids;
+  }
+
+  #changed(id: string): void {
+    this.#options.changed(specialistOf(id));
   }
 
   close(): void {
@@ -269,13 +324,13 @@ export class ModelMonitor {
     const first = wish.target === undefined;
     wish.target = target;
     wish.settle();
-    if (!first) this.#options.changed(id);
+    if (!first) this.#changed(id);
   }
 
   #setCheck(wish: Wish | undefined, id: string, check: ModelCheck): void {
     if (!wish || JSON.stringify(wish.check) === JSON.stringify(check)) return;
     wish.check = check;
-    this.#options.changed(id);
+    this.#changed(id);
   }
 
   #schedule(group: Group): void {
@@ -305,6 +360,19 @@ function keepOrLeave(wish: Wish, chosen: Target): Target {
 
 function keyOf(target: Target | undefined): string | undefined {
   return target && pullKey(target.provider, target.model);
+}
+
+/** A fallback's model is watched like any other, under an id of its own. */
+function fallbackId(id: string, index: number): string {
+  return `${id}#${index + 1}`;
+}
+
+function specialistOf(id: string): string {
+  return id.split('#', 1)[0] ?? id;
+}
+
+function nameOf(target: Target | undefined): string {
+  return target ? `${target.choice.provider}:${target.model}` : '';
 }
 
 function newGroup(spec: NamedProvider, envFile: string | undefined): Group {

@@ -1,5 +1,6 @@
 /** What is said of the fleets: statuses written when they differ, told to listeners, and turns of Ready noticed. */
 import {condition, isTrue} from '../api/conditions.js';
+import type {Condition} from '../api/conditions.js';
 import {describeError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {FleetStatus, NamedStatus, SpecialistStatus} from '../api/types.js';
@@ -165,11 +166,25 @@ export class StatusBoard {
     this.#options.events.of(specialist, 'Warning', 'ModelMoved', warning);
   }
 
+  /** Its own model went away or came back while a fallback answers. */
+  #noticeFallback(specialist: Specialist, conditions: readonly Condition[]): void {
+    const {events} = this.#options;
+    const ready = condition(conditions, 'Ready');
+    const before = specialist.status && condition(specialist.status.conditions, 'Ready');
+    if (ready?.reason === 'Fallback' && before?.reason !== 'Fallback') {
+      events.of(specialist, 'Warning', 'FellBack', ready.message);
+    }
+    if (before?.reason === 'Fallback' && ready?.reason === 'Ready') {
+      events.of(specialist, 'Normal', 'ModelRecovered', condition(conditions, 'ModelAvailable')?.message ?? '');
+    }
+  }
+
   #noticeReady(specialist: Specialist, {conditions}: SpecialistStatus): void {
     const {events, becameReady} = this.#options;
     const ready = isTrue(conditions, 'Ready');
     const before = specialist.status !== undefined && isTrue(specialist.status.conditions, 'Ready');
     if (ready && !before) events.of(specialist, 'Normal', 'BecameReady', 'a chat would be answered now');
+    this.#noticeFallback(specialist, conditions);
     if (!ready && before && specialist.worker && !specialist.stopping) {
       events.of(specialist, 'Warning', 'BecameNotReady', condition(conditions, 'Ready')?.message ?? '');
     }

@@ -1,6 +1,8 @@
 /** Status from facts: conditions, phase, and whether waiting any longer makes sense. Pure. */
 import {condition, isTrue} from '../api/conditions.js';
 import type {Condition, ConditionType, Reason} from '../api/conditions.js';
+import {fallbackText} from '../api/model-check.js';
+import type {Fallback} from '../api/model-check.js';
 import type {
   Desired,
   FleetRecord,
@@ -129,9 +131,10 @@ function decideModel(facts: Facts): Verdict {
     return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked while it is off'};
   }
   if (!model) return {type: 'ModelAvailable', status: 'Unknown', reason: 'NotChecked', message: 'not checked yet'};
-  if (!model.available) return {type: 'ModelAvailable', status: 'False', reason: model.reason, message: model.message};
+  const fault = faultOf(model);
+  if (fault) return {type: 'ModelAvailable', status: 'False', reason: fault.reason, message: fault.message};
   const choice = facts.worker?.choice;
-  const remarks = [choice?.why, model.warning].filter(remark => remark !== undefined);
+  const remarks = [choice?.why, model.available ? model.warning : undefined].filter(remark => remark !== undefined);
   const who = choice ? `${choice.provider}:${choice.model}` : 'the model';
   const message = [`${who} answers`, ...remarks].join('; ');
   return {type: 'ModelAvailable', status: 'True', reason: 'ModelAvailable', message};
@@ -147,9 +150,23 @@ function decideReady(facts: Facts, live: Verdict, model: Verdict): Verdict {
     };
   }
   if (live.status !== 'True') return {...live, type: 'Ready', status: 'False'};
+  const fallback = fallbackOf(facts);
+  if (fallback) {
+    return {type: 'Ready', status: 'True', reason: 'Fallback', message: fallbackText(fallback)};
+  }
   if (model.status === 'False') return {...model, type: 'Ready'};
   if (model.status === 'Unknown') return {...model, type: 'Ready', status: 'False'};
   return {type: 'Ready', status: 'True', reason: 'Ready', message: 'a chat would be answered now'};
+}
+
+/** What is wrong with the specialist's own model: that a fallback answers doesn't mend it. */
+function faultOf(model: ModelCheck): Pick<Fallback, 'reason' | 'message'> | undefined {
+  return model.available ? model.fallback : model;
+}
+
+/** Who would answer a chat in place of the specialist's own model. */
+function fallbackOf({off, model}: Facts): Fallback | undefined {
+  return !off && model?.available === true ? model.fallback : undefined;
 }
 
 function decideProgressing(facts: Facts): Verdict {
@@ -157,8 +174,9 @@ function decideProgressing(facts: Facts): Verdict {
   if (facts.off) return {type: 'Progressing', status: 'False', ...facts.off};
   if (facts.blocked) return {type: 'Progressing', status: 'False', ...facts.blocked};
   if (facts.rollout) return {type: 'Progressing', status: 'False', ...facts.rollout};
-  if (facts.model?.available === false && facts.model.reason === 'Pulling') {
-    return {type: 'Progressing', status: 'True', reason: 'Pulling', message: facts.model.message};
+  const fault = facts.model && faultOf(facts.model);
+  if (fault?.reason === 'Pulling') {
+    return {type: 'Progressing', status: 'True', reason: 'Pulling', message: fault.message};
   }
   if (facts.drift) return {type: 'Progressing', status: 'False', ...facts.drift};
   return {type: 'Progressing', status: 'False', reason: 'Converged', message: 'runs as declared'};
@@ -187,7 +205,7 @@ function decideStalled(facts: Facts, model: Verdict): Verdict {
     const message = facts.progress?.message ?? 'it goes down again and again';
     return {type: 'Stalled', status: 'True', reason: 'CrashLoop', message};
   }
-  if (!facts.off && model.status === 'False' && needsPerson.has(model.reason)) {
+  if (!facts.off && !fallbackOf(facts) && model.status === 'False' && needsPerson.has(model.reason)) {
     return {...model, type: 'Stalled', status: 'True'};
   }
   return {type: 'Stalled', status: 'False', reason: 'Converged', message: 'nobody is needed'};

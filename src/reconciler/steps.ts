@@ -259,6 +259,7 @@ export class Steps {
       return this.#configure(specialist, desired, fleet, {progress: 'is told again what is declared', event});
     }
     const target = models.known(specialist.id);
+    const fallbacks = models.knownFallbacks(specialist.id);
     const choice = specialist.worker?.hello.choice;
     if (target && choice && (target.choice.type !== choice.type || target.model !== choice.model)) {
       const why = target.choice.why ?? target.choice.provider;
@@ -267,7 +268,7 @@ export class Steps {
         progress: `moves to ${now}`,
         event: reconfigured(`moved to ${now}: ${why}`),
       });
-    } else if (target && launcher.secretsDiffer(desired, target)) {
+    } else if (target && fallbacks && launcher.secretsDiffer(desired, [target, ...fallbacks])) {
       const silent = launcher.secretsUnknown(desired.aiId);
       const event = silent ? undefined : reconfigured('changed the secret of its provider');
       await this.#configure(specialist, desired, fleet, {progress: 'takes over a changed secret', event});

@@ -81,11 +81,18 @@ export function desire(name: string, says: Says = {}): Desired {
     labels: {},
     spec,
     provider: providers[provider],
+    ...(spec.fallback.length > 0 && {fallbackProviders: spec.fallback.map(one => fallbackProvider(one.provider))}),
     generation,
     declared,
     specHash: hashOf(declared),
     origins: Object.fromEntries(Object.keys(declared).map(path => [path, {type: 'file', file: '/f.yaml'}])),
   };
+}
+
+function fallbackProvider(name: string): NamedProvider {
+  const found: NamedProvider | undefined = Object.values(providers).find(provider => provider.name === name);
+  if (!found) throw new Error(`no provider ${name}`);
+  return found;
 }
 
 export function loaded(specialists: readonly Desired[], changes: Partial<LoadedFleet> = {}): LoadedFleet {

@@ -260,3 +260,64 @@ it('names a secret that is not set', async () => {
   want(desire('a', {provider: 'hosted'}));
   expect((await monitor.target('a')).provider).toMatchObject({missingSecret: 'HOSTED_KEY is not set'});
 });
+
+describe('fallbacks', () => {
+  const fallback = [
+    {provider: 'hosted', model: 'big'},
+    {provider: 'offline', model: 'expertise'},
+  ];
+
+  beforeEach(() => void world.secretValues.set('HOSTED_KEY', 'k'));
+
+  it('are checked like any other model, each at its own provider', async () => {
+    want(desire('a', {fallback}));
+    want(desire('b', {provider: 'hosted', model: 'big'}));
+    await settle();
+    expect([...world.models.asked].sort((x, y) => (x.provider < y.provider ? -1 : 1))).toEqual([
+      {provider: 'hosted', models: ['big']},
+      {provider: 'offline', models: ['expertise']},
+      {provider: 'ollama', models: ['llama3']},
+    ]);
+    expect(monitor.check('a')).toEqual({available: true});
+  });
+
+  it('stand in for a model that cannot answer, in their order', async () => {
+    world.models.answers.set('ollama', away);
+    want(desire('a', {fallback}));
+    await settle();
+    const {reason, message} = away;
+    expect(monitor.check('a')).toEqual({available: true, fallback: {by: 'hosted:big', reason, message}});
+    world.models.answers.set('hosted', {...away, message: 'no hosted'});
+    await world.clock.advance(60_000);
+    expect(monitor.check('a')).toMatchObject({fallback: {by: 'offline:expertise', message}});
+    expect(changed).toContain('a');
+    expect(changed.every(id => id === 'a')).toBe(true);
+  });
+
+  it('that cannot answer either leave the fault of the model', async () => {
+    world.models.answers.set('ollama', away).set('hosted', {...away, message: 'no hosted'});
+    want(desire('a', {fallback: fallback.slice(0, 1)}));
+    await settle();
+    expect(monitor.check('a')).toEqual(away);
+  });
+
+  it('that are no longer declared are not asked about any more', async () => {
+    want(desire('a', {fallback}));
+    await settle();
+    want(desire('a'));
+    world.models.asked.length = 0;
+    await world.clock.advance(60_000);
+    expect(new Set(world.models.asked.map(({provider}) => provider))).toEqual(new Set(['ollama']));
+    monitor.drop('a');
+    expect(world.clock.pending).toEqual([]);
+  });
+
+  it('are given with their secrets to whoever launches', async () => {
+    want(desire('a', {fallback}));
+    expect(await monitor.fallbacks('a')).toMatchObject([
+      {provider: {name: 'hosted', apiKey: 'k'}, model: 'big'},
+      {provider: {name: 'offline'}, model: 'expertise'},
+    ]);
+    expect(monitor.knownFallbacks('a')).toHaveLength(2);
+  });
+});

@@ -217,3 +217,43 @@ it('gives a specialist whose provider changes the model of the new one', async (
 function reasonOf(check: ModelCheck): {reason?: string; message?: string} {
   return check.available ? {} : {reason: check.reason, message: check.message};
 }
+
+describe('a specialist with a fallback', () => {
+  const fallback = [{provider: 'hosted', model: 'big'}];
+
+  beforeEach(async () => {
+    world.secretValues.set('HOSTED_KEY', 'k1');
+    await world.apply([desire('athena', {fallback})]);
+    controller = await world.start();
+    world.runtime.log.length = 0;
+  });
+
+  it('is launched with it', () => {
+    expect(world.runtime.process('athena').config.fallback).toMatchObject([
+      {provider: {name: 'hosted', apiKey: 'k1'}, model: 'big'},
+    ]);
+  });
+
+  it('stays Ready while its own provider is away, and says so; and again when it is back', async () => {
+    world.models.answers.set('ollama', away);
+    await world.clock.advance(10_500);
+    expect(world.named('athena').status.phase).toBe('Ready');
+    expect(world.condition('athena', 'Ready')).toMatchObject({status: 'True', reason: 'Fallback'});
+    expect(world.condition('athena', 'ModelAvailable')).toMatchObject({status: 'False', ...reasonOf(away)});
+    expect(world.events('athena').at(-1)).toMatchObject({reason: 'FellBack', type: 'Warning'});
+    expect(world.runtime.process('athena').told.at(-1)).toMatchObject({available: true, fallback: {by: 'hosted:big'}});
+    world.models.answers.delete('ollama');
+    await world.clock.advance(10_500);
+    expect(world.condition('athena', 'Ready')).toMatchObject({status: 'True', reason: 'Ready'});
+    expect(world.events('athena').at(-1)).toMatchObject({reason: 'ModelRecovered', type: 'Normal'});
+    expect(world.runtime.log).toEqual([]);
+  });
+
+  it('is told a changed key of its fallback without a restart, once', async () => {
+    world.secretValues.set('HOSTED_KEY', 'k2');
+    await world.clock.advance(61_000);
+    await world.clock.advance(400_000);
+    expect(world.runtime.log).toEqual(['configure athena']);
+    expect(world.runtime.process('athena').config.fallback?.[0]?.provider.apiKey).toBe('k2');
+  });
+});

@@ -7,6 +7,10 @@ import type {Facts} from '../../src/reconciler/status.js';
 
 const available: ModelCheck = {available: true};
 const away: ModelCheck = {available: false, reason: 'ProviderUnreachable', message: 'nobody at 127.0.0.1:11434'};
+const replaced: ModelCheck = {
+  available: true,
+  fallback: {by: 'hosted:big', reason: 'ModelNotFound', message: 'run: ollama pull m'},
+};
 const unknownModel: ModelCheck = {available: false, reason: 'ModelNotFound', message: 'run: ollama pull m'};
 
 const worker: NonNullable<Facts['worker']> = {
@@ -153,6 +157,24 @@ describe('conditions', () => {
       'Stopped',
       ['Live=False/Stopped', 'Ready=False/Stopped'],
     ],
+    [
+      'one whose fallback answers, and that nobody needs to wait for',
+      {...running, model: replaced},
+      'Ready',
+      ['ModelAvailable=False/ModelNotFound', 'Ready=True/Fallback', 'Stalled=False/Converged'],
+    ],
+    [
+      'one that drains, whatever its fallback would answer',
+      {...running, model: replaced, worker: {...worker, draining: true}},
+      'Draining',
+      ['ModelAvailable=False/ModelNotFound', 'Ready=False/Draining'],
+    ],
+    [
+      'one that is off, and has a fallback',
+      {...notRunning, model: replaced, off: {reason: 'Disabled', message: 'declared so'}},
+      'Disabled',
+      ['ModelAvailable=Unknown/NotChecked', 'Ready=False/Disabled', 'Stalled=False/Converged'],
+    ],
     ['one of which nothing is known yet', notRunning, 'Pending', ['Live=False/Starting', 'Ready=False/Starting']],
   ];
 
@@ -196,6 +218,12 @@ describe('conditions', () => {
   it('say in the crash loop what the last words were', () => {
     const facts: Facts = {...notRunning, crashLoop: true, progress: {reason: 'BackingOff', message: 'it ended: oom'}};
     expect(condition(status(facts).conditions, 'Stalled')?.message).toBe('it ended: oom');
+  });
+
+  it('say who answers in place of the model, and why', () => {
+    const result = status({...running, model: replaced});
+    expect(condition(result.conditions, 'Ready')?.message).toBe('hosted:big answers: run: ollama pull m');
+    expect(condition(result.conditions, 'ModelAvailable')?.message).toBe('run: ollama pull m');
   });
 
   it('name the model that answers, and why `auto` took it', () => {
@@ -289,6 +317,7 @@ describe('the outlook', () => {
     ['without its provider', looked({...running, model: away}), 'stuck'],
     ['without its provider, not yet reconfigured', looked({...running, generation: 3, model: away}), 'waiting'],
     ['without its model', looked({...running, model: unknownModel}), 'stuck'],
+    ['without its model, but with a fallback', looked({...running, model: replaced}), 'done'],
     [
       'without its model, being launched',
       looked({...notRunning, model: unknownModel, progress: why('Launching')}),

@@ -1,5 +1,13 @@
 /** The rows of `get` and `status`. */
-import {qualifiedName, modelText, readyText, whyDrifted, whyNotReady, type SpecialistView} from '../view.js';
+import {
+  qualifiedName,
+  modelText,
+  readyText,
+  whyDrifted,
+  whyFallback,
+  whyNotReady,
+  type SpecialistView,
+} from '../view.js';
 import {ageText, bytesText} from './amounts.js';
 import {stateText, type Style} from './style.js';
 
@@ -34,7 +42,7 @@ export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptio
   const generation =
     view.generation === observedGeneration ? `${view.generation}` : `${view.generation} (at ${observedGeneration})`;
   const pid = instance === undefined ? '<none>' : String(instance.identity.pid);
-  const {reason} = whyNotReady(view) ?? whyDrifted(view) ?? {reason: 'Ready'};
+  const {reason} = whyNotReady(view) ?? whyDrifted(view) ?? whyFallback(view) ?? {reason: 'Ready'};
   return [...row, pid, generation, view.fleet ?? '<none>', reason];
 }
 

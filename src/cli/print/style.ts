@@ -1,5 +1,6 @@
 /** Colours, or none: whoever prints asks for a meaning, not for a colour. */
 import picocolors from 'picocolors';
+import {condition} from '../../api/conditions.js';
 import type {Phase, SpecialistStatus} from '../../api/types.js';
 import {pullText} from './amounts.js';
 
@@ -16,8 +17,11 @@ export function styleFor(color: boolean): Style {
   return {good: green, bad: red, changed: yellow, dim, bold};
 }
 
-/** The phase, or how far its model's download is. */
-export function stateText({phase, pull}: SpecialistStatus, style: Style): string {
+/** The phase, or how far its model's download is; of one that a fallback answers for, that too. */
+export function stateText({phase, pull, conditions}: SpecialistStatus, style: Style): string {
+  if (phase === 'Ready' && condition(conditions, 'Ready')?.reason === 'Fallback') {
+    return style.changed('Ready (fallback)');
+  }
   return pull && phase === 'NotReady' ? style.changed(pullText(pull)) : phaseText(phase, style);
 }
 

@@ -1,7 +1,7 @@
 /** The causal chain from the last change or event to the present state, as `why` prints it. */
 import type {Reason} from '../../api/conditions.js';
 import type {FleetEvent} from '../../api/types.js';
-import {qualifiedName, whyDrifted, whyNotAsDeclared, whyNotReady, type SpecialistView} from '../view.js';
+import {qualifiedName, whyDrifted, whyFallback, whyNotAsDeclared, whyNotReady, type SpecialistView} from '../view.js';
 import {ageText} from './amounts.js';
 import type {Style} from './style.js';
 
@@ -40,7 +40,7 @@ export function whyText({chain, events, style, now}: WhyOptions): string {
   const [asked] = chain;
   if (asked === undefined) return '';
   const cause = chain.at(-1) ?? asked;
-  const why = whyNotReady(cause) ?? whyNotAsDeclared(cause) ?? whyDrifted(cause);
+  const why = whyNotReady(cause) ?? whyNotAsDeclared(cause) ?? whyDrifted(cause) ?? whyFallback(cause);
   const next = nextSteps[(why?.reason ?? 'Ready') as Reason];
   const past = history(events, asked);
   const shown = past.slice(-mostEvents);
@@ -73,6 +73,8 @@ function standing(view: SpecialistView, now: number): string {
   }
   const drift = why ? undefined : whyDrifted(view);
   if (drift) return `${qualifiedName(view)} is ${view.status.phase}${since}, not as declared: ${drift.message}`;
+  const fallback = whyFallback(view);
+  if (fallback) return `${qualifiedName(view)} is ${view.status.phase}${since}, by a fallback: ${fallback.message}`;
   const reason = why === undefined ? `: it runs as declared${generation}` : `: ${why.reason}: ${why.message}`;
   return `${qualifiedName(view)} is ${view.status.phase}${since}${reason}`;
 }
@@ -117,6 +119,7 @@ const nextSteps: Partial<Readonly<Record<Reason, string>>> = {
   ModelNotFound: 'pull the model, or declare another; Ready by itself when it is there',
   Pulling: 'nothing to do: Ready by itself when the model is there',
   PullFailed: 'mend what the message says; it is tried again by itself, after 15 seconds to 10 minutes',
+  Fallback: 'mend what is wrong with its own model, which answers again by itself then',
   Unauthorized: 'correct the key; it is looked at again by itself',
   SecretMissing: 'set what the message names',
   QuotaExceeded: 'see to the account at the provider',
