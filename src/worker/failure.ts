@@ -13,6 +13,13 @@ export interface Failure {
   readonly retryAfterMs?: number;
 }
 
+/** The code alone. */
+export function failureCode(error: unknown): string {
+  if (error instanceof ChatStopped) return 'draining';
+  if (error instanceof QueueFullError) return 'queue_full';
+  return isCoded(error) ? error.code : 'internal';
+}
+
 /** Also tells the specialist what its provider's failures mean for its readiness. */
 export function describeFailure(specialist: Specialist, error: unknown): Failure {
   const {aiId} = specialist.config;
@@ -35,13 +42,13 @@ interface Coded extends Error {
 }
 
 /**
- * A ProviderError, or a missing secret. Known by name: a provider may live in another chunk of the build, where
- * its class is another one.
+ * A ProviderError, a missing secret, a spent budget, or a prompt that doesn't fit. Known by name: a provider may live in
+ * another chunk of the build, where its class is another one.
  */
 function isCoded(error: unknown): error is Coded {
   return (
     error instanceof Error &&
-    (error.name === 'ProviderError' || error.name === 'SecretMissingError') &&
+    ['ProviderError', 'SecretMissingError', 'BudgetExceededError', 'ContextLengthError'].includes(error.name) &&
     'code' in error &&
     typeof error.code === 'string' &&
     'retryable' in error &&
