@@ -106,16 +106,19 @@ export function planSpecialist(input: SpecialistInput): Action | undefined {
     return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
   }
   const drift = driftOf(desired, observed);
-  if (drift.length > 0 && !heals) {
-    return {type: 'leave', desired, observed, changes: drift, message: leftText(driftText(drift), driftPolicy)};
+  if (drift.length > 0) {
+    if (!heals) {
+      return {type: 'leave', desired, observed, changes: drift, message: leftText(driftText(drift), driftPolicy)};
+    }
+    // What a running worker can't change no hand has changed either: where it claims so, it is only told again.
+    return {type: 'reconfigure', desired, observed, changes: drift, drift: true};
   }
-  const same = drift.length > 0 || observed.specHash === desired.specHash;
-  const changes = same ? drift : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
+  const same = observed.specHash === desired.specHash;
+  const changes = same ? [] : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
   if (changes.length === 0) return {type: 'keep', desired, observed};
   const hard = changes.filter(change => needsRestart(change, observed));
-  const what = {desired, observed, changes, ...(drift.length > 0 && {drift: true as const})};
-  if (hard.length === 0) return {type: 'reconfigure', ...what};
-  return {type: 'restart', ...what, reason: drift.length > 0 ? driftText(drift) : whyRestart(hard)};
+  if (hard.length === 0) return {type: 'reconfigure', desired, observed, changes};
+  return {type: 'restart', desired, observed, changes, reason: whyRestart(hard)};
 }
 
 function leftText(message: string, driftPolicy: DriftPolicy): string {

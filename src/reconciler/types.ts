@@ -52,7 +52,6 @@ export type Action =
       readonly changes: readonly FieldChange[];
       /** Why no reconfigure would do. */
       readonly reason: string;
-      readonly drift?: true;
     }
   /** Somebody else changed it, and the fleet's policy has it left so. */
   | {
