@@ -94,7 +94,7 @@ export async function writeWhole(
   } catch (error) {
     throw fileError(`cannot write ${path}`, error);
   }
-  await sweepOnce(dirname(path), steps);
+  await sweepAtTimes(dirname(path), steps);
 }
 
 /** Removes `path`; that it was not there is success too. A folder in its place is moved aside. */
@@ -169,12 +169,19 @@ async function syncFolder(folder: string, steps: FileSteps): Promise<void> {
   }
 }
 
-const swept = new Set<string>();
+/** What is younger may still be somebody's, ms. */
+const leftAfterMs = 60_000;
+/** By the monotonic clock, ms. */
+const sweptAt = new Map<string, number>();
 
-/** The first write to a folder also clears it of what dead writers left. A failure of that harms nobody. */
-async function sweepOnce(folder: string, steps: FileSteps): Promise<void> {
-  if (swept.has(folder)) return;
-  swept.add(folder);
+/**
+ * The first write to a folder, and one a minute from then on, also clears it of what dead writers left: they may have died
+ * a moment ago, and this process may live for months. A failure of that harms nobody.
+ */
+async function sweepAtTimes(folder: string, steps: FileSteps): Promise<void> {
+  const now = performance.now();
+  if (now - (sweptAt.get(folder) ?? -Infinity) < leftAfterMs) return;
+  sweptAt.set(folder, now);
   await quietly(() => sweepLeftovers(folder, {steps}));
 }
 
@@ -190,7 +197,7 @@ export async function sweepLeftovers(
     await quietly(async () => {
       const ageMs = now - (await steps.modifiedMs(path));
       // A pid that was reused looks like a living writer; nobody takes an hour for a write.
-      const abandoned = ageMs > 60_000 && (!isAlive(pid) || ageMs > 3_600_000);
+      const abandoned = ageMs > leftAfterMs && (!isAlive(pid) || ageMs > 3_600_000);
       if (abandoned) await steps.unlink(path);
     });
   }

@@ -1,15 +1,22 @@
 /** The fleet as its file declares it, and random edits of that. Pure: files are written elsewhere. */
 import {stream} from './random.mjs';
 
-const components = ['hermes', 'athena', 'apollo', 'budget', 'engram', 'ergon', 'harmonia', 'metis', 'noesis', 'numa'];
+/** The rest have no expertise of their own. */
+const components = [
+  ...['hermes', 'athena', 'apollo', 'budget', 'engram', 'ergon', 'harmonia', 'metis', 'noesis', 'numa'],
+  ...Array.from({length: 30}, (_, n) => `helper${n}`),
+];
 
 /** @returns specialists as {component, enabled, temperature, env} */
 export function firstFleet(count) {
   return components.slice(0, count).map(component => ({component, enabled: true, temperature: 0.5, revision: 0}));
 }
 
-/** @param choice in [0, 1) decides all that is random about the edit. */
-export function edited(fleet, choice) {
+/**
+ * @param choice in [0, 1) decides all that is random about the edit.
+ * @param most specialists that there may be.
+ */
+export function edited(fleet, choice, most) {
   const random = stream(choice, 'edit');
   const kind = random.weighted({revision: 4, temperature: 2, reorder: 2, remove: 2, add: 3, enabled: 1, typo: 2});
   const one = random.int(0, fleet.length - 1);
@@ -26,7 +33,7 @@ export function edited(fleet, choice) {
     case 'remove':
       return {kind, fleet: fleet.length > 3 ? fleet.filter((_, index) => index !== one) : fleet};
     case 'add':
-      return {kind, fleet: withOneMore(fleet, random)};
+      return {kind, fleet: withOneMore(fleet, random, most)};
     case 'typo':
       return {kind, fleet};
     default:
@@ -34,8 +41,8 @@ export function edited(fleet, choice) {
   }
 }
 
-function withOneMore(fleet, random) {
-  const absent = components.filter(component => !fleet.some(entry => entry.component === component));
+function withOneMore(fleet, random, most) {
+  const absent = components.slice(0, most).filter(component => !fleet.some(entry => entry.component === component));
   if (absent.length === 0) return fleet;
   return [...fleet, {component: random.pick(absent), enabled: true, temperature: 0.5, revision: 0}];
 }

@@ -4,6 +4,7 @@ import {createServer} from 'node:net';
 import {join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {edited} from './declared.mjs';
+import {now} from './oplog.mjs';
 import {signal} from './processes.mjs';
 import {startTimeOf, workersOf} from './worker-processes.mjs';
 
@@ -11,6 +12,26 @@ import {startTimeOf, workersOf} from './worker-processes.mjs';
 export async function carryOut(fault, fleet, sentinelPid) {
   const act = faults[fault.kind];
   return act({...fault, fleet, sentinelPid});
+}
+
+/** Carries faults out when their time has come. @returns how many of each kind had somebody to be done to. */
+export async function hurt(tortured, list, sentinelPid) {
+  const counts = {};
+  const startedAt = now();
+  const under = [];
+  for (const fault of list) {
+    await delay(Math.max(0, startedAt + fault.atMs - now()));
+    tortured.note({fault: fault.kind});
+    under.push(
+      carryOut(fault, tortured, sentinelPid).then(done => {
+        if (!done) return;
+        counts[fault.kind] = (counts[fault.kind] ?? 0) + 1;
+        tortured.note({fault: fault.kind, done});
+      }),
+    );
+  }
+  await Promise.all(under);
+  return counts;
 }
 
 const faults = {
@@ -27,7 +48,7 @@ const faults = {
   },
   'freeze controller': async ({fleet, durationMs}) => freeze(fleet.controllerPid, durationMs),
   edit: async ({fleet, edit}) => {
-    const {kind, fleet: next} = edited(fleet.declared, edit);
+    const {kind, fleet: next} = edited(fleet.declared, edit, fleet.most);
     fleet.declare(next, {typo: kind === 'typo'});
     return {kind, next: next.map(({component, enabled, revision}) => `${component} ${enabled} ${revision}`)};
   },

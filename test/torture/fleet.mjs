@@ -13,6 +13,8 @@ export class Fleet {
   /** The file's content as last written, typos aside. */
   declared;
   ports = {from: 18_200, to: 18_299};
+  /** Specialists that edits may make it. */
+  most = 10;
   #world;
   #work;
   #log;

@@ -15,6 +15,7 @@ import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
 import * as fleetScenarios from './fleet-scenarios.mjs';
 import * as registryScenarios from './registry-scenarios.mjs';
+import {storm} from './storm.mjs';
 
 const {values} = parseArgs({
   options: {
@@ -28,12 +29,12 @@ const {values} = parseArgs({
   },
 });
 
-const scenarios = {...registryScenarios, ...fleetScenarios};
+const scenarios = {...registryScenarios, ...fleetScenarios, storm};
 /** Small: what a test suite has time for. */
 const scale = values.small
   ? {writers: 8, readers: 1, entries: 200, convergeMs: 30_000}
   : {writers: 32, readers: 3, entries: 1_000, convergeMs: 120_000};
-const smallSeconds = {registry: 12, predecessor: 3, corruption: 4, fleet: 6, clients: 4};
+const smallSeconds = {registry: 5, predecessor: 2, corruption: 3, fleet: 5, clients: 3, storm: 6};
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = resolve(values.package ?? process.env.TEKTON_AI_PACKAGE ?? root);
 if (!existsSync(join(folder, 'dist/index.js'))) fail(`${folder}/dist is missing: build first, with npm run build`);

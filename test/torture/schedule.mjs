@@ -77,6 +77,27 @@ const fleetFaultWeights = {
   'forge registry entry': 2,
 };
 
+/** What a fleet of many goes through: mostly deaths, and enough else that they meet each other. */
+export function stormFaults({seed, seconds}) {
+  const random = stream(seed, 'storm');
+  const faults = [];
+  for (let atMs = 0; atMs < seconds * 1000; atMs += random.between(40, 500)) {
+    const kind = random.weighted(stormWeights);
+    const durationMs = random.pick([100, 900, 3_000]);
+    faults.push({atMs, kind, durationMs, where: random.next(), which: random.next(), edit: random.next()});
+  }
+  return faults;
+}
+
+const stormWeights = {
+  'kill worker': 9,
+  'kill controller': 2,
+  'freeze worker': 3,
+  'freeze controller': 1,
+  'damage registry': 3,
+  edit: 4,
+};
+
 /** Times at which a fleet that serves clients is changed, in turn: an edit that needs restarts, and a new controller. */
 export function rollouts({seed, seconds}) {
   const random = stream(seed, 'rollouts');

@@ -17,6 +17,7 @@ onLinux('under torture', () => {
     ['a registry has everything again once a writer that takes no lock is gone', 'predecessor'],
     ['a damaged registry heals, and what was readable in it survives', 'corruption'],
     ['a fleet converges to what is declared, whatever was done to it, and no stranger is touched', 'fleet'],
+    ['a fleet of many leaves nothing behind after a storm of kills', 'storm'],
     ['clients get every answer while their specialists are restarted and controllers replaced', 'clients'],
   ])(
     '%s',

@@ -21,7 +21,7 @@ export function workersOf(home) {
 
 /** TCP ports that the process listens on. */
 export function listeningPorts(pid) {
-  const sockets = new Set(descriptors(pid).flatMap(link => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []));
+  const sockets = new Set(descriptorsOf(pid).flatMap(link => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? []));
   return read(pid, 'net/tcp')
     .split('\n')
     .map(line => line.trim().split(/\s+/))
@@ -35,7 +35,17 @@ export function startTimeOf(pid) {
   return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
 }
 
-function descriptors(pid) {
+/** Pids of ended children that nobody has collected. */
+export function zombiesOf(parent) {
+  return readdirSync('/proc').filter(pid => {
+    const stat = /^\d+$/.test(pid) ? read(pid, 'stat') : '';
+    const [state, ppid] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return state === 'Z' && Number(ppid) === parent;
+  });
+}
+
+/** What each open descriptor leads to. */
+export function descriptorsOf(pid) {
   try {
     return readdirSync(`/proc/${pid}/fd`).map(fd => link(`/proc/${pid}/fd/${fd}`));
   } catch {
