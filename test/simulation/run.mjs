@@ -99,10 +99,13 @@ async function explore() {
   const cpuBefore = process.cpuUsage();
   console.log(`${count} runs from seed ${from} on ${threads} threads`);
   let shown = began;
+  let named = 0;
   const result = await runSeeds(outdir, {
     from,
     count,
     told: ({runs}, failures) => {
+      for (const {seed, text} of failures.slice(named)) console.log(`  seed ${seed}: ${text.split('\n')[0]}`);
+      named = failures.length;
       if (performance.now() - shown < 10_000) return;
       shown = performance.now();
       console.log(`  ${runs} runs, ${failures.length} failed`);
