@@ -1,6 +1,8 @@
 /** What holds for every runtime, whatever its workers are made of. */
 import {afterEach, beforeEach, describe, expect, it} from '@jest/globals';
-import type {Hello, WorkerConfig} from '../../src/protocol/control.js';
+import type {ControlNotice, Hello, WorkerConfig} from '../../src/protocol/control.js';
+import {toldOf} from '../../src/protocol/running.js';
+import {fieldsOff} from '../../src/reconciler/drift.js';
 import type {LaunchRequest, Runtime, Worker} from '../../src/runtime/runtime.js';
 
 /** A place where workers run, of which a test may have several runtimes, one after the other or at once. */
@@ -14,7 +16,9 @@ export interface RuntimeWorld {
   /** The same for one that is to replace `worker`. */
   readonly failingSuccessor: (worker: Worker) => Promise<{readonly request: LaunchRequest; readonly stderr: string}>;
   /** From outside, past the runtime. */
-  readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP') => Promise<void>;
+  readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM') => Promise<void>;
+  /** Somebody who is none of its owners configures it over its control socket. */
+  readonly configureByHand: (worker: Worker, config: WorkerConfig) => Promise<void>;
   readonly loseRecord: (aiId: string) => Promise<void>;
   /** A program of somebody else takes the port. */
   readonly occupy: (port: number) => Promise<void>;
@@ -132,6 +136,58 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>)
         expect(worker.hello).toMatchObject(expected);
         expect((await rediscover()).hello).toMatchObject(expected);
         expect(await worker.ping(5000)).toBe(true);
+      });
+
+      it('is known by what it was told last, whoever told it, and by what it says', async () => {
+        const request = await world.request({generation: 1, model: 'm1'});
+        const outcome = await runtime.launch(request);
+        if (outcome.type !== 'listening') throw new Error(outcome.message);
+        const {worker} = outcome;
+        expect(worker.told).toMatchObject(toldOf(request.config));
+        expect(fieldsOff(worker.told, worker.hello)).toEqual([]);
+        const {config} = await world.request({generation: 2, model: 'm2', specHash: 'h2', parameters: {seed: 1}});
+        await worker.configure(config);
+        for (const one of [worker, await rediscover()]) {
+          expect(one.told).toMatchObject(toldOf(config));
+          expect(fieldsOff(one.told, one.hello)).toEqual([]);
+        }
+      });
+
+      it('that somebody else configures says so at once; what it was told stays, for the next owner too', async () => {
+        const worker = await launch({model: 'm1'});
+        const notices: ControlNotice[] = [];
+        const told = new Promise<void>(resolve =>
+          worker.onNotice(notice => {
+            notices.push(notice);
+            resolve();
+          }),
+        );
+        const {config} = await world.request({model: 'm2', parameters: {seed: 1}});
+        await world.configureByHand(worker, config);
+        await told;
+        expect(notices).toMatchObject([{type: 'changed', by: 'configure', hello: {running: {model: 'm2'}}}]);
+        for (const one of [worker, await rediscover()]) {
+          expect(fieldsOff(one.told, one.hello)).toMatchObject([
+            {path: 'model', from: 'm2', to: 'm1'},
+            {path: 'parameters.seed', from: 1, to: undefined},
+          ]);
+        }
+        await worker.configure((await world.request({model: 'm1'})).config);
+        expect(fieldsOff(worker.told, worker.hello)).toEqual([]);
+        expect(notices).toHaveLength(1); // of its own doing nobody is told
+      });
+
+      it('that gets SIGTERM says so at once, and ends when its chats have', async () => {
+        const worker = await launch();
+        const chat = await world.chat(worker);
+        const told = new Promise<ControlNotice>(resolve => worker.onNotice(resolve));
+        await world.signal(worker, 'SIGTERM');
+        expect(await told).toMatchObject({type: 'changed', by: 'SIGTERM'});
+        expect(worker.hello).toMatchObject({draining: true, ending: true});
+        expect((await rediscover()).hello).toMatchObject({draining: true, ending: true});
+        chat.finish();
+        expect(await chat.answered).toBe(true);
+        expect(await worker.exited).toMatchObject({code: 0});
       });
 
       it('takes what is told of its model', async () => {

@@ -61,10 +61,15 @@ class FakeWorld implements RuntimeWorld {
     return {request: {...request, port}, stderr};
   }
 
-  async signal(worker: Worker, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
+  async signal(worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM'): Promise<void> {
     const process = this.#processOf(worker);
     if (signal === 'SIGKILL') process.end({signal});
+    else if (signal === 'SIGTERM') process.terminateByHand();
     else process.hung = true;
+  }
+
+  async configureByHand(worker: Worker, config: WorkerConfig): Promise<void> {
+    this.#processOf(worker).configureByHand(config);
   }
 
   async loseRecord(aiId: string): Promise<void> {
@@ -83,6 +88,7 @@ class FakeWorld implements RuntimeWorld {
       finish = () => {
         process.chats -= 1;
         resolve(true);
+        if (process.ending && process.chats === 0) process.end({code: 0});
       };
     });
     return {finish, answered: Promise.race([finished, process.exited.then(() => false)])};

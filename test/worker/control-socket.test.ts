@@ -4,7 +4,7 @@ import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ControlConnection} from '../../src/protocol/control-client.js';
-import type {ControlNotice} from '../../src/protocol/control.js';
+import type {ControlNotice, Hello} from '../../src/protocol/control.js';
 import {ProviderError} from '../../src/providers/provider.js';
 import {connectUnix} from '../../src/runtime/connect.js';
 import {bench, configOf, HandProvider, until} from './harness.js';
@@ -196,6 +196,71 @@ it('tells subscribers the usage, many chats in few notices, the last one complet
   const complete = {type: 'usage', usage: {requests: 50, inputTokens: 150, outputTokens: 250}};
   await until(() => JSON.stringify(notices.at(-1)) === JSON.stringify(complete), 'the last usage');
   expect(notices.length).toBeLessThan(10);
+});
+
+describe('what somebody does', () => {
+  /** One that listens, and all that it hears of what others did. */
+  async function listener() {
+    const control = await owner();
+    const heard: string[] = [];
+    let last: Hello | undefined;
+    control.onNotice(notice => {
+      if (notice.type !== 'changed') return;
+      heard.push(notice.by);
+      last = notice.hello;
+    });
+    await control.request({type: 'subscribe'});
+    return {control, heard, hello: () => last};
+  }
+
+  it('is told to every other owner that listens, at once, and to nobody else', async () => {
+    await start();
+    const [doer, other, deaf] = [await listener(), await listener(), await owner()];
+    let told = 0;
+    deaf.onNotice(() => told++);
+    const config = configOf({model: 'm2', parameters: {temperature: 0.9}});
+    expect(await doer.control.request({type: 'configure', config})).toMatchObject({ok: true, revision: 1});
+    await until(() => other.heard.length > 0, 'the notice');
+    expect(other.heard).toEqual(['configure']);
+    expect(other.hello()).toMatchObject({revision: 1, running: {model: 'm2', parameters: {temperature: 0.9}}});
+    expect(await doer.control.request({type: 'hello'})).toMatchObject({hello: {revision: 1}});
+    expect([doer.heard, told]).toEqual([[], 0]);
+  });
+
+  it('is told before a drain has ended; its chats may take long', async () => {
+    const {client, provider} = await start();
+    const [doer, other] = [await listener(), await listener()];
+    client().send({content: 'a'});
+    const call = await provider.call(0);
+    const drain = doer.control.request({type: 'drain', graceMs: 10_000});
+    await until(() => other.heard.length > 0, 'the notice');
+    expect(other.heard).toEqual(['drain']);
+    expect(other.hello()).toMatchObject({draining: true});
+    expect(other.hello()?.ending).toBeUndefined();
+    call.end('done');
+    await drain;
+  });
+
+  it('is told of a shutdown and of a signal: it is to end', async () => {
+    const {client, provider, worker} = await start();
+    const [doer, other] = [await listener(), await listener()];
+    client().send({content: 'a'});
+    const call = await provider.call(0);
+    const closed = worker.close(10_000, 'SIGTERM');
+    await until(() => doer.heard.length > 0 && other.heard.length > 0, 'the notices');
+    expect([doer.heard, other.heard]).toEqual([['SIGTERM'], ['SIGTERM']]);
+    expect(other.hello()).toMatchObject({draining: true, ending: true});
+    call.end('done');
+    await closed;
+  });
+
+  it('names no secret in what it runs', async () => {
+    const provider = {name: 'hand', type: 'scripted', apiKey: 'sk-secret', apiKeyFrom: 'KEY'} as const;
+    await start({provider, authToken: 'sk-token'});
+    const reply = await (await owner()).request({type: 'hello'});
+    expect(reply).toMatchObject({hello: {running: {model: 'm1', provider: {name: 'hand'}}}});
+    expect(JSON.stringify(reply)).not.toMatch(/sk-secret|sk-token/);
+  });
 });
 
 describe('drain and shutdown', () => {

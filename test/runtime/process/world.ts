@@ -13,9 +13,11 @@ import {build} from 'esbuild';
 import {genericExpertise} from '../../../src/api/defaults.js';
 import {formatVersion} from '../../../src/api/types.js';
 import type {WorkerConfig} from '../../../src/protocol/control.js';
-import {removeLaunchRecord} from '../../../src/registry/launch-records.js';
+import {ControlConnection} from '../../../src/protocol/control-client.js';
+import {readLaunchRecord, removeLaunchRecord} from '../../../src/registry/launch-records.js';
 import {ensureStateHome} from '../../../src/registry/home.js';
 import {findWorkers, isSame, signalVerified} from '../../../src/registry/processes.js';
+import {connectUnix} from '../../../src/runtime/connect.js';
 import {ProcessRuntime} from '../../../src/runtime/process/runtime.js';
 import type {LaunchRequest, Runtime, Worker} from '../../../src/runtime/runtime.js';
 import type {Chat, RuntimeWorld} from '../../contract/runtime.js';
@@ -108,8 +110,16 @@ export class ProcessWorld implements RuntimeWorld {
     return {request: {...(await this.request()), port, env}, stderr: 'MODULE_NOT_FOUND'};
   }
 
-  async signal({instance}: Worker, signal: 'SIGKILL' | 'SIGSTOP'): Promise<void> {
+  async signal({instance}: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM'): Promise<void> {
     process.kill(instance.identity.pid, signal);
+  }
+
+  async configureByHand({aiId}: Worker, config: WorkerConfig): Promise<void> {
+    const path = readLaunchRecord(this.home, aiId)?.controlPath ?? '';
+    const control = new ControlConnection(await connectUnix(path));
+    const reply = await control.request({type: 'configure', config});
+    control.close();
+    if (!reply.ok) throw new Error(reply.error);
   }
 
   async loseRecord(aiId: string): Promise<void> {
