@@ -1,32 +1,21 @@
 /** Anthropic's Messages API through its SDK. */
 import type Anthropic from '@anthropic-ai/sdk';
-import type {ChatParameters, ModelCheck, ResolvedProvider} from '../api/types.js';
-import {checkLimits, noKey, openCall, type Call} from './http-call.js';
-import {checkFromError, modelNotFound, type Peer} from './http-errors.js';
-import type {HttpLimits} from './http-send.js';
-import {
-  ProviderError,
-  textMessages,
-  type ChatEvent,
-  type ChatRequest,
-  type Provider,
-  type StopReason,
-} from './provider.js';
+import type {ModelCheck, ResolvedProvider} from '../api/types.js';
+import {fromWire, promptToWire, toWire, versionFor} from './anthropic-wire.js';
+import {ask, endedBy, noKey, stream, type Call, type Server} from './http-call.js';
+import {checkFromError, modelNotFound} from './http-errors.js';
+import {ProviderError, type ChatEvent, type ChatRequest, type Provider} from './provider.js';
 import {withRetries} from './retry.js';
+import {checkLimits, limitsOf} from './timeouts.js';
 import {displayUrl} from './url.js';
 
 export const defaultAnthropicUrl = 'https://api.anthropic.com';
-
-/** The API wants a limit; an answer longer than this is declared by the specialist. */
-const defaultMaxTokens = 4096;
-
-/** The API answers at once and sends a ping every few seconds while the model thinks. */
-const chatLimits: HttpLimits = {connectMs: 10_000, headersMs: 2 * 60_000, idleMs: 2 * 60_000};
 
 export function createAnthropicProvider(resolved: ResolvedProvider): Provider {
   return {
     check: (models, signal) => check(resolved, models, signal),
     chat: (request, signal) => withRetries(() => answer(resolved, request, signal), signal),
+    countTokens: (request, signal) => countTokens(resolved, request, signal),
   };
 }
 
@@ -47,114 +36,38 @@ async function check(
 }
 
 async function checkModel(resolved: ResolvedProvider, model: string, signal: AbortSignal): Promise<ModelCheck> {
-  const call = openCall({...wire(resolved), limits: checkLimits, model}, signal);
+  const server = serverOf(resolved);
   try {
-    refuseWithoutKey(resolved);
-    const info = await (await client(resolved, call, checkLimits)).models.retrieve(model);
-    if (info.lifecycle === 'retired') {
-      return checkFromError(modelNotFound(peerOf(resolved), `${model} any more (retired)`));
-    }
-    return info.max_input_tokens ? {available: true, contextTokens: info.max_input_tokens} : {available: true};
-  } catch (error) {
-    const explained = call.explain(error);
-    if (!(explained instanceof ProviderError)) throw explained;
-    return checkFromError(explained);
-  } finally {
-    call.close();
-  }
-}
-
-async function* answer(
-  resolved: ResolvedProvider,
-  request: ChatRequest,
-  signal: AbortSignal,
-): AsyncGenerator<ChatEvent, void, void> {
-  const {model, parameters} = request;
-  const call = openCall({...wire(resolved), limits: chatLimits, model, request}, signal);
-  const end = {type: 'end' as const, model, stopReason: 'end' as StopReason, inputTokens: 0, outputTokens: 0};
-  let complete = false;
-  try {
-    refuseWithoutKey(resolved);
-    const anthropic = await client(resolved, call, chatLimits);
-    const stream = await anthropic.messages.create(toWire(request), {headers: versionFor(parameters)});
-    for await (const event of stream) {
-      switch (event.type) {
-        case 'message_start':
-          end.model = event.message.model;
-          end.inputTokens = inputTokens(event.message.usage);
-          break;
-        case 'content_block_delta':
-          if (event.delta.type === 'text_delta') yield {type: 'text', text: event.delta.text};
-          break;
-        case 'message_delta':
-          end.stopReason = stopReason(event.delta.stop_reason);
-          end.outputTokens = event.usage.output_tokens; // so far, not since the last event
-          break;
-        case 'message_stop':
-          complete = true;
-          yield end; // now; reading on to the end of the reply keeps the connection for the next chat
-          break;
-        default: // starts and stops of blocks carry no text; later API versions may add events
+    return await ask({...server, limits: checkLimits, model}, signal, async call => {
+      const info = await (await client(resolved, call)).models.retrieve(model);
+      if (info.lifecycle === 'retired') {
+        return checkFromError(modelNotFound(server.peer, `${model} any more (retired)`));
       }
-    }
-    signal.throwIfAborted();
-    if (!complete) throw call.brokenOff();
+      return info.max_input_tokens ? {available: true, contextTokens: info.max_input_tokens} : {available: true};
+    });
   } catch (error) {
-    if (complete && !signal.aborted) return; // the answer is whole, whatever came behind it
-    throw call.explain(toldInStream(call, error));
-  } finally {
-    call.close();
+    if (!(error instanceof ProviderError)) throw error;
+    return checkFromError(error);
   }
 }
 
-function toWire({model, system, messages, parameters}: ChatRequest): Anthropic.MessageCreateParamsStreaming {
-  const {temperature, topP, maxTokens, stop} = parameters;
-  const sampling = {
-    ...(temperature === undefined ? {} : {temperature}),
-    ...(topP === undefined ? {} : {top_p: topP}),
-  };
-  return {
-    model,
-    max_tokens: maxTokens ?? defaultMaxTokens,
-    messages: textMessages(messages),
-    stream: true,
-    // The same for every chat of a specialist, so the server may keep it instead of reading it again.
-    ...(system === '' ? {} : {system: [{type: 'text', text: system, cache_control: {type: 'ephemeral'}}]}),
-    ...(stop === undefined ? {} : {stop_sequences: [...stop]}),
-    ...sampling,
-  };
+function answer(resolved: ResolvedProvider, request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
+  const {model, parameters} = request;
+  const options = {...serverOf(resolved), limits: limitsOf(resolved), model, request};
+  return stream(options, signal, async function* (call) {
+    const anthropic = await client(resolved, call);
+    const events = await anthropic.messages.create(toWire(request), {headers: versionFor(parameters)});
+    yield* endedBy(call, fromWire(events, model), error => toldInStream(call, error));
+  });
 }
 
-/**
- * API versions since 2026-10-21 refuse temperature and top_p. Who declares one gets the version that knows them,
- * and the server's own answer where the model doesn't take them.
- */
-function versionFor({temperature, topP}: ChatParameters): Record<string, string> {
-  return temperature === undefined && topP === undefined ? {} : {'anthropic-version': '2023-06-01'};
-}
-
-/** Cached parts of the prompt are counted apart on the wire. */
-function inputTokens(usage: Anthropic.Usage): number {
-  return usage.input_tokens + (usage.cache_creation_input_tokens ?? 0) + (usage.cache_read_input_tokens ?? 0);
-}
-
-function stopReason(reason: Anthropic.StopReason | null): StopReason {
-  switch (reason) {
-    case 'max_tokens':
-    case 'model_context_window_exceeded':
-      return 'length';
-    case 'stop_sequence':
-      return 'stop';
-    case 'refusal':
-      return 'refusal';
-    case 'end_turn':
-    case 'tool_use':
-    case 'pause_turn':
-    case null:
-      return 'end';
-    default: // one of a later API version
-      return 'end';
-  }
+/** Costs no tokens, and has a rate limit of its own. */
+function countTokens(resolved: ResolvedProvider, request: ChatRequest, signal: AbortSignal): Promise<number> {
+  const {model} = request;
+  return ask({...serverOf(resolved), limits: checkLimits, model, request}, signal, async call => {
+    const counted = await (await client(resolved, call)).messages.countTokens(promptToWire(request));
+    return counted.input_tokens;
+  });
 }
 
 /** Status that an error event in the middle of a stream would have had as a reply. */
@@ -185,31 +98,30 @@ function refuseWithoutKey({name, apiKey, missingSecret, baseUrl}: ResolvedProvid
   throw new ProviderError(`Anthropic needs a key: set ${wanted}`, {code: 'secret_missing', retryable: false});
 }
 
-async function client(resolved: ResolvedProvider, call: Call, limits: HttpLimits): Promise<Anthropic> {
+async function client(resolved: ResolvedProvider, call: Call): Promise<Anthropic> {
+  refuseWithoutKey(resolved);
   const {default: Client} = await import('@anthropic-ai/sdk');
   return new Client({
     baseURL: resolved.baseUrl ?? defaultAnthropicUrl,
     apiKey: noKey,
     webhookKey: null,
     fetch: call.fetch,
-    timeout: limits.headersMs + limits.connectMs, // ours comes first, and says what was waited for
+    timeout: call.sdkTimeoutMs,
     maxRetries: 0,
     logLevel: 'off',
     openTelemetry: false,
   });
 }
 
-function wire(resolved: ResolvedProvider) {
-  const {apiKey} = resolved;
-  const auth: Record<string, string> = apiKey === undefined ? {} : {'x-api-key': apiKey};
-  return {peer: peerOf(resolved), auth, key: apiKey};
-}
-
-function peerOf(resolved: ResolvedProvider): Peer {
+function serverOf({name, apiKey, apiKeyFrom, baseUrl = defaultAnthropicUrl}: ResolvedProvider): Server {
   return {
-    label: `Anthropic at ${displayUrl(resolved.baseUrl ?? defaultAnthropicUrl)}`,
-    keyName: resolved.apiKeyFrom ?? `the key of provider "${resolved.name}"`,
-    startHint: "check the network and the provider's baseUrl",
-    modelHint: () => "see the models that the key may use, or change the specialist's model",
+    auth: apiKey === undefined ? {} : {'x-api-key': apiKey},
+    key: apiKey,
+    peer: {
+      label: `Anthropic at ${displayUrl(baseUrl)}`,
+      keyName: apiKeyFrom ?? `the key of provider "${name}"`,
+      startHint: "check the network and the provider's baseUrl",
+      modelHint: () => "see the models that the key may use, or change the specialist's model",
+    },
   };
 }

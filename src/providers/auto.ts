@@ -1,6 +1,6 @@
 /** `provider: auto`: the best that answers here and now, and in plain words why it is that one. */
 import type {ModelChoice, ResolvedProvider} from '../api/types.js';
-import type {InstalledModel} from './ollama.js';
+import type {InstalledModel} from './ollama-models.js';
 import {ProviderError} from './provider.js';
 
 export interface AutoOptions {
@@ -64,8 +64,9 @@ type Catalogue =
 
 /** Bound by its own time limit only: one impatient caller must not take the list away from the others. */
 async function listOllama({ollama, listInstalled}: AutoOptions): Promise<Catalogue> {
-  const module = await import('./ollama.js');
-  const label = module.ollamaLabel(ollama);
+  const module = await import('./ollama-models.js');
+  const {ollamaLabel} = await import('./ollama-server.js');
+  const label = ollamaLabel(ollama);
   try {
     const models = await (listInstalled ?? module.listInstalled)(ollama, AbortSignal.timeout(listTimeoutMs));
     return {answers: true, label, models};
@@ -78,7 +79,7 @@ async function listOllama({ollama, listInstalled}: AutoOptions): Promise<Catalog
 }
 
 async function decide(options: AutoOptions, wish: AutoWish, catalogue: Catalogue): Promise<AutoChoice> {
-  const {isSameModel} = await import('./ollama.js');
+  const {isSameModel} = await import('./ollama-models.js');
   const {label} = catalogue;
   if (catalogue.answers) {
     const usable = catalogue.models.filter(canChat);

@@ -15,16 +15,21 @@ import {
   safeDetail,
 } from './http-errors.js';
 import type {Peer} from './http-errors.js';
-import {send, type HttpLimits} from './http-send.js';
-import {ProviderError, type ChatRequest} from './provider.js';
+import {send} from './http-send.js';
+import {ProviderError, type ChatEvent, type ChatRequest} from './provider.js';
+import {watch, type CallLimits, type Watch} from './timeouts.js';
 
-export interface CallOptions {
+/** How a provider's server is reached, whatever is asked of it. */
+export interface Server {
   readonly peer: Peer;
-  readonly limits: HttpLimits;
   /** The key as a header: {'x-api-key': '…'}. */
   readonly auth: Readonly<Record<string, string>>;
   /** As resolved, to be masked in what the server says. */
   readonly key?: string | undefined;
+}
+
+export interface CallOptions extends Server {
+  readonly limits: CallLimits;
   readonly model?: string;
   /** Its texts never appear in an error. */
   readonly request?: ChatRequest;
@@ -33,45 +38,113 @@ export interface CallOptions {
 export interface Call {
   /** For the SDK. Throws for every status but success. */
   readonly fetch: typeof fetch;
+  /** For the SDK's own time limit: ours comes first, and says what was waited for. Never later than Node's timers go. */
+  readonly sdkTimeoutMs: number;
   /** What to throw for what the SDK threw: the signal's reason, the recorded failure, or a ProviderError. */
   explain(error: unknown): unknown;
   /** Records and returns a failure that the server told within its answer. */
   refused(refusal: {readonly status: number; readonly kind: string; readonly detail: string}): ProviderError;
   brokenOff(): ProviderError;
-  /** Frees what is left of the call; the connection too, where the answer was not read to its end. */
-  close(): void;
 }
-
-/** Limits of a check: it must say soon that there is no answer, and why, before its caller loses patience (10 s). */
-export const checkLimits: HttpLimits = {connectMs: 4_000, headersMs: 8_000, idleMs: 8_000};
 
 /** Placeholder for SDKs that refuse to start without a key; never sent. */
 export const noKey = 'unused';
 
-/** A local server may load a model of many GB, and then read a long prompt, before it sends the first byte. */
-export const localLimits: HttpLimits = {connectMs: 10_000, headersMs: 30 * 60_000, idleMs: 5 * 60_000};
+/**
+ * What `use` makes of one call.
+ *
+ * @throws {ProviderError} and the signal's reason
+ */
+export async function ask<T>(options: CallOptions, signal: AbortSignal, use: (call: Call) => Promise<T>): Promise<T> {
+  const {call, limits, close} = open(options, signal);
+  try {
+    const result = await use(call);
+    limits.signal.throwIfAborted();
+    return result;
+  } catch (error) {
+    throw call.explain(error);
+  } finally {
+    close();
+  }
+}
 
-export function openCall(options: CallOptions, signal: AbortSignal): Call {
+/**
+ * What `read` makes of one call, piece by piece; leaving early closes the connection.
+ *
+ * @throws {ProviderError} and the signal's reason
+ */
+export async function* stream<T>(
+  options: CallOptions,
+  signal: AbortSignal,
+  read: (call: Call) => AsyncIterable<T>,
+): AsyncGenerator<T, void, void> {
+  const {call, limits, close} = open(options, signal);
+  try {
+    for await (const piece of read(call)) {
+      limits.begin();
+      yield piece;
+    }
+    limits.signal.throwIfAborted();
+  } catch (error) {
+    throw call.explain(error);
+  } finally {
+    close();
+  }
+}
+
+/**
+ * The events of an answer in a stream that says when it is whole: one that ends without `end` has been broken off, and
+ * whatever comes behind it is no matter. `told` makes a failure of what the server says within the stream.
+ */
+export async function* endedBy(
+  call: Call,
+  events: AsyncIterable<ChatEvent>,
+  told: (error: unknown) => unknown,
+): AsyncGenerator<ChatEvent, void, void> {
+  let ended = false;
+  try {
+    for await (const event of events) {
+      yield event; // `end` at once; reading on to the end of the reply keeps the connection for the next chat
+      ended ||= event.type === 'end';
+    }
+  } catch (error) {
+    if (!ended) throw told(error);
+  }
+  if (!ended) throw call.brokenOff();
+}
+
+interface OpenCall {
+  readonly call: Call;
+  readonly limits: Watch;
+  /** Frees what is left of the call; the connection too, where the answer was not read to its end. */
+  readonly close: () => void;
+}
+
+function open(options: CallOptions, signal: AbortSignal): OpenCall {
   const {peer, limits, auth, key, model, request} = options;
+  const watched = watch(peer.label, limits, signal);
   const ended = new AbortController();
   const abort = (): void => ended.abort();
-  signal.addEventListener('abort', abort, {once: true});
-  if (signal.aborted) abort();
+  watched.signal.addEventListener('abort', abort, {once: true});
+  if (watched.signal.aborted) abort();
   let failure: ProviderError | undefined;
   const record = (error: ProviderError): ProviderError => (failure ??= error);
-  const texts = request === undefined ? [] : [request.system, ...request.messages.map(m => m.content)];
+  const texts = request === undefined ? [] : textsOf(request);
   const clean = (detail: string): string => safeDetail(detail, key === undefined ? {texts} : {key, texts});
 
-  return {
+  const call: Call = {
+    sdkTimeoutMs: Math.min(2 ** 31 - 1, limits.connectMs + limits.firstTokenMs + 60_000),
     async fetch(input, init = {}) {
       const response = await send({
         url: urlOf(input),
         method: init.method ?? 'GET',
         headers: {...ourHeaders(new Headers(init.headers)), ...auth},
         ...(typeof init.body === 'string' ? {body: init.body} : {}),
-        limits,
+        // Servers that send headers at once read the prompt after them: before the first piece only its limit counts.
+        limits: {connectMs: limits.connectMs, idleMs: limits.idleMs, idleCounts: () => watched.begun},
         signal: init.signal ? AbortSignal.any([ended.signal, init.signal]) : ended.signal,
-        mapError: (error, begun) => (ended.signal.aborted ? error : record(errorFromConnection(peer, error, begun))),
+        mapError: (error, begun) =>
+          ended.signal.aborted ? error : record(errorFromConnection(peer, error, {begun, limits})),
       });
       if (response.ok && !isPage(response)) return response;
       if (response.ok) throw record(notAModelServer(peer));
@@ -82,9 +155,9 @@ export function openCall(options: CallOptions, signal: AbortSignal): Call {
       throw failure;
     },
     explain(error) {
-      if (signal.aborted) return signal.reason as unknown;
-      if (failure !== undefined) return failure;
+      if (watched.signal.aborted) return watched.signal.reason as unknown;
       if (error instanceof ProviderError) return error;
+      if (failure !== undefined) return failure;
       // Not as the cause: a parser's message quotes what it read.
       const name = error instanceof Error ? error.name : typeof error;
       return new ProviderError(`${peer.label} sent an answer that can't be understood (${name})`, {
@@ -94,11 +167,20 @@ export function openCall(options: CallOptions, signal: AbortSignal): Call {
     },
     refused: refusal => record(errorFromRefusal(peer, {...refusal, detail: clean(refusal.detail)}, model)),
     brokenOff: () => record(brokenOff(peer)),
+  };
+  return {
+    call,
+    limits: watched,
     close() {
-      signal.removeEventListener('abort', abort);
+      watched.close();
       ended.abort();
     },
   };
+}
+
+function textsOf({system, messages}: ChatRequest): readonly string[] {
+  const calls = messages.flatMap(message => (message.role === 'assistant' ? (message.toolCalls ?? []) : []));
+  return [system, ...messages.map(({content}) => content), ...calls.map(call => call.arguments)];
 }
 
 export function urlOf(input: Parameters<typeof fetch>[0]): URL {

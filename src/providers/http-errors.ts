@@ -2,6 +2,7 @@
 import {maskKeys} from '../api/mask.js';
 import type {ModelCheck} from '../api/types.js';
 import {ProviderError, type ProviderErrorCode} from './provider.js';
+import {limitName, timedOut, type CallLimits} from './timeouts.js';
 
 /** The server that is spoken to, as people should read of it. */
 export interface Peer {
@@ -30,7 +31,7 @@ export interface Refusal {
 /** Nothing came in time. `phase` says what was waited for. */
 export class HttpTimeoutError extends Error {
   override readonly name = 'HttpTimeoutError';
-  readonly phase: 'connection' | 'answer' | 'rest of the answer';
+  readonly phase: 'connection' | 'rest of the answer';
   readonly ms: number;
 
   constructor(phase: HttpTimeoutError['phase'], ms: number) {
@@ -81,17 +82,16 @@ export function modelNotFound(peer: Peer, model: string, status?: number): Provi
 }
 
 /** What a failed connection means. After `begun` the answer had started, so the server was there. */
-export function errorFromConnection(peer: Peer, error: unknown, begun: boolean): ProviderError {
-  if (error instanceof HttpTimeoutError && error.phase !== 'connection') {
-    return new ProviderError(`${peer.label} sent no ${error.phase} for ${error.ms / 1000} s`, {
-      code: 'timeout',
-      retryable: true,
-      cause: error,
-    });
-  }
+export function errorFromConnection(
+  peer: Peer,
+  error: unknown,
+  {begun, limits}: {readonly begun: boolean; readonly limits: CallLimits},
+): ProviderError {
+  if (error instanceof HttpTimeoutError && error.phase !== 'connection') return timedOut(peer.label, limits, 'idle');
   if (begun) return brokenOff(peer, error);
+  const limit = error instanceof HttpTimeoutError ? limitName(limits, 'connectSeconds') : '';
   const hint = peer.startHint === undefined ? '' : `; ${peer.startHint}`;
-  return new ProviderError(`${peer.label} does not answer (${connectionFault(error)})${hint}`, {
+  return new ProviderError(`${peer.label} does not answer (${connectionFault(error)}${limit})${hint}`, {
     code: 'provider_unreachable',
     retryable: true,
     cause: error,
@@ -169,11 +169,15 @@ const maxDetail = 300;
 const echoLength = 24;
 
 /**
- * A server's text, fit for an error message: one line, at most 300 characters, keys masked; '' where it repeats
+ * A server's text, fit for an error message: one line, at most 300 characters, keys and queries of addresses masked; '' where it repeats
  * `texts` (prompts), for some servers quote what they were sent.
  */
 export function safeDetail(detail: string, hidden: {key?: string; texts: readonly string[]}): string {
-  let line = detail.replace(/\s+/g, ' ').trim();
+  // Addresses of downloads are signed in their query.
+  let line = detail
+    .replace(/(https?:\/\/[^\s"?]+)\?[^\s"]*/g, '$1')
+    .replace(/\s+/g, ' ')
+    .trim();
   if (hidden.key !== undefined && hidden.key !== '') line = line.replaceAll(hidden.key, '***');
   line = maskKeys(line).slice(0, maxDetail);
   return hidden.texts.some(text => echoes(line, text)) ? '' : line;

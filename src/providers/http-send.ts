@@ -1,6 +1,7 @@
 /**
  * One HTTP exchange over node:http. Node's own fetch gives up when no headers come within 300 s, which a cold 70B
- * model needs, and that limit can't be changed without a package; here each limit is the caller's.
+ * model needs, and that limit can't be changed without a package; here each limit is the caller's. How long the headers
+ * may take is limited by its signal.
  */
 import type {ClientRequest, IncomingMessage} from 'node:http';
 import {HttpTimeoutError} from './http-errors.js';
@@ -8,10 +9,10 @@ import {HttpTimeoutError} from './http-errors.js';
 export interface HttpLimits {
   /** Until the connection stands, TLS included. */
   readonly connectMs: number;
-  /** From the request until the headers of the answer. */
-  readonly headersMs: number;
   /** Between two pieces of the answer, counted only while somebody waits for one. */
   readonly idleMs: number;
+  /** Whether the silence counts that has lasted for `idleMs`; if not, it may last that long again. Default: it does. */
+  readonly idleCounts?: () => boolean;
 }
 
 export interface HttpRequest {
@@ -49,7 +50,7 @@ async function exchange(request: HttpRequest): Promise<IncomingMessage> {
     body === undefined ? request.headers : {...request.headers, 'content-length': Buffer.byteLength(body)};
   return new Promise((resolve, reject) => {
     const outgoing = open(url, {method, headers});
-    const stopTimers = limit(outgoing, limits);
+    const stopTimer = limit(outgoing, limits);
     let answer: IncomingMessage | undefined;
     // Not node:http's own `signal`: it destroys the socket of a reply that has come but isn't read to its end with an
     // error that nobody listens for any more.
@@ -57,13 +58,13 @@ async function exchange(request: HttpRequest): Promise<IncomingMessage> {
     signal.addEventListener('abort', stop, {once: true});
     outgoing.once('close', () => signal.removeEventListener('abort', stop));
     outgoing.once('response', incoming => {
-      stopTimers();
+      stopTimer();
       incoming.on('error', () => {}); // told to whoever reads the body; where nobody does, it is no fault
       answer = incoming;
       resolve(incoming);
     });
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
-      stopTimers();
+      stopTimer();
       reject(
         outgoing.reusedSocket && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
           ? new StaleConnection('', {cause: error})
@@ -80,19 +81,12 @@ function limit(outgoing: ClientRequest, limits: HttpLimits): () => void {
     () => outgoing.destroy(new HttpTimeoutError('connection', limits.connectMs)),
     limits.connectMs,
   );
-  const headers = setTimeout(
-    () => outgoing.destroy(new HttpTimeoutError('answer', limits.headersMs)),
-    limits.headersMs,
-  );
   const connected = (): void => clearTimeout(connect);
   outgoing.once('socket', socket => {
     if (!socket.connecting) return connected();
     socket.once('encrypted' in socket ? 'secureConnect' : 'connect', connected);
   });
-  return () => {
-    clearTimeout(connect);
-    clearTimeout(headers);
-  };
+  return connected;
 }
 
 const bodiless = new Set([101, 204, 205, 304]);
@@ -115,8 +109,11 @@ function bodyOf(incoming: IncomingMessage, {limits, mapError}: HttpRequest): Rea
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
-        const tooLate = new HttpTimeoutError('rest of the answer', limits.idleMs);
-        const idle = setTimeout(() => incoming.destroy(tooLate), limits.idleMs);
+        const tooLate = (): void => {
+          if (limits.idleCounts?.() === false) return void idle.refresh();
+          incoming.destroy(new HttpTimeoutError('rest of the answer', limits.idleMs));
+        };
+        const idle = setTimeout(tooLate, limits.idleMs);
         try {
           const next = await chunks.next();
           if (next.done === true) controller.close();

@@ -4,7 +4,7 @@
  */
 import type {Expertise} from '../api/types.js';
 import {offlineAnswer} from './offline-answer.js';
-import type {ChatEvent, ChatRequest, Provider, StopReason} from './provider.js';
+import {badRequest, type ChatEvent, type ChatRequest, type Provider, type StopReason} from './provider.js';
 
 /** Deterministic: the same expertise and messages always give the same answer, whatever model name is asked for. */
 export function createOfflineProvider(specialist: {
@@ -19,6 +19,7 @@ export function createOfflineProvider(specialist: {
 
     async *chat(request, signal): AsyncGenerator<ChatEvent> {
       signal.throwIfAborted();
+      refuseWhatNeedsAModel(request);
       const questions = request.messages.filter(({role}) => role === 'user').map(({content}) => content);
       const answer = limit(offlineAnswer(specialist, questions), request.parameters);
       for (const text of answer.pieces) {
@@ -30,11 +31,29 @@ export function createOfflineProvider(specialist: {
         type: 'end',
         model: request.model,
         stopReason: answer.stopReason,
-        inputTokens: countTokens(request.system) + request.messages.reduce((n, m) => n + countTokens(m.content), 0),
+        inputTokens: inputTokens(request),
         outputTokens: answer.pieces.reduce((n, piece) => n + countTokens(piece), 0),
       };
     },
+
+    async countTokens(request, signal) {
+      signal.throwIfAborted();
+      return inputTokens(request);
+    },
   };
+}
+
+/** @throws {ProviderError} tools are offered or have answered, or the answer is to be JSON */
+function refuseWhatNeedsAModel({tools = [], toolChoice, responseFormat, messages}: ChatRequest): void {
+  const what =
+    (tools.length > 0 && toolChoice !== 'none') || messages.at(-1)?.role === 'tool'
+      ? 'no tools can be called'
+      : responseFormat && 'no answer can be given in JSON';
+  if (what) throw badRequest(`no model is connected (provider offline), so ${what}; start Ollama, or name a provider`);
+}
+
+function inputTokens({system, messages}: ChatRequest): number {
+  return countTokens(system) + messages.reduce((n, m) => n + countTokens(m.content), 0);
 }
 
 interface LimitedAnswer {

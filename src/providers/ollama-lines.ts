@@ -1,9 +1,11 @@
 /** A watch over Ollama's newline-JSON streams, for its client prints lines that it can't read and goes on without them. */
 
 export interface LineWatch {
+  /** Whether this line says that the answer is whole. */
+  isLast(line: Readonly<Record<string, unknown>>): boolean;
   /** A line `{"error": "…"}` in the middle of the stream. It is passed on, behind the text before it; the client throws. */
   onError(message: string): void;
-  /** A line that isn't JSON, or an end without `"done": true`: what to throw. */
+  /** A line that isn't JSON, or an end without the last line: what to throw. */
   onBroken(): unknown;
 }
 
@@ -17,8 +19,8 @@ export function watchLines(watch: LineWatch): TransformStream<Uint8Array, Uint8A
     if (line.trim() === '') return '';
     const part = parse(line);
     if (part === undefined) throw watch.onBroken();
-    if (typeof part.error === 'string') watch.onError(part.error);
-    done ||= part.done === true;
+    if (typeof part['error'] === 'string') watch.onError(part['error']);
+    done ||= watch.isLast(part);
     return `${line}\n`;
   };
   return new TransformStream({
@@ -36,15 +38,10 @@ export function watchLines(watch: LineWatch): TransformStream<Uint8Array, Uint8A
   });
 }
 
-interface Part {
-  readonly error?: unknown;
-  readonly done?: unknown;
-}
-
-function parse(line: string): Part | undefined {
+function parse(line: string): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(line);
-    return typeof value === 'object' && value !== null ? value : undefined;
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined; // indexable
   } catch {
     return undefined;
   }

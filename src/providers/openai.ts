@@ -1,18 +1,12 @@
 /** Any server that speaks OpenAI's chat completions (vLLM, llama-server, LM Studio, OpenAI itself), through OpenAI's SDK. */
 import type OpenAI from 'openai';
-import type {ChatParameters, ModelCheck, ResolvedProvider} from '../api/types.js';
-import {checkLimits, localLimits, noKey, openCall, type Call} from './http-call.js';
-import {checkFromError, modelNotFound, type Peer} from './http-errors.js';
-import type {HttpLimits} from './http-send.js';
-import {
-  ProviderError,
-  textMessages,
-  type ChatEvent,
-  type ChatRequest,
-  type Provider,
-  type StopReason,
-} from './provider.js';
+import type {ModelCheck, ResolvedProvider} from '../api/types.js';
+import {ask, endedBy, noKey, stream, type Call, type Server} from './http-call.js';
+import {checkFromError, modelNotFound} from './http-errors.js';
+import {fromWire, toWire} from './openai-wire.js';
+import {ProviderError, type ChatEvent, type ChatRequest, type Provider} from './provider.js';
 import {withRetries} from './retry.js';
+import {checkLimits, limitsOf} from './timeouts.js';
 import {displayUrl} from './url.js';
 
 export const defaultOpenAiUrl = 'https://api.openai.com/v1';
@@ -31,95 +25,37 @@ async function check(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, ModelCheck>> {
   const same = (result: ModelCheck) => new Map(models.map(model => [model, result]));
-  const call = openCall({...wire(resolved), limits: checkLimits}, signal);
+  const server = serverOf(resolved);
   try {
-    refuseWithoutKey(resolved);
-    const {data} = await (await client(resolved, call, checkLimits)).models.list();
-    if (!Array.isArray(data)) return same({available: true});
-    const listed = new Set(data.map(({id}) => id));
-    const missing = (model: string): ModelCheck => checkFromError(modelNotFound(peerOf(resolved), model));
-    return new Map(models.map(model => [model, listed.has(model) ? {available: true} : missing(model)]));
+    return await ask({...server, limits: checkLimits}, signal, async call => {
+      const {data} = await (await client(resolved, call)).models.list();
+      if (!Array.isArray(data)) return same({available: true});
+      const listed = new Map(data.map(entry => [entry.id, available(entry)]));
+      const missing = (model: string): ModelCheck => checkFromError(modelNotFound(server.peer, model));
+      return new Map(models.map(model => [model, listed.get(model) ?? missing(model)]));
+    });
   } catch (error) {
-    const explained = call.explain(error);
-    if (!(explained instanceof ProviderError)) throw explained;
-    return same(explained.status === 404 ? {available: true} : checkFromError(explained));
-  } finally {
-    call.close();
+    if (!(error instanceof ProviderError)) throw error;
+    return same(error.status === 404 ? {available: true} : checkFromError(error));
   }
 }
 
-async function* answer(
-  resolved: ResolvedProvider,
-  request: ChatRequest,
-  signal: AbortSignal,
-): AsyncGenerator<ChatEvent, void, void> {
+/** vLLM and OpenRouter tell the context window beside OpenAI's own fields. */
+function available(
+  entry: OpenAI.Model & {readonly max_model_len?: unknown; readonly context_length?: unknown},
+): ModelCheck {
+  const contextTokens = [entry.max_model_len, entry.context_length].find(tokens => typeof tokens === 'number');
+  return {available: true, ...(contextTokens && {contextTokens})};
+}
+
+function answer(resolved: ResolvedProvider, request: ChatRequest, signal: AbortSignal): AsyncIterable<ChatEvent> {
   const {model} = request;
-  const call = openCall({...wire(resolved), limits: localLimits, model, request}, signal);
-  const end = {type: 'end' as const, model, stopReason: 'end' as StopReason, inputTokens: 0, outputTokens: 0};
-  let complete = false;
-  try {
-    refuseWithoutKey(resolved);
-    const openai = await client(resolved, call, localLimits);
-    for await (const chunk of await openai.chat.completions.create(toWire(request, resolved.baseUrl))) {
-      if (chunk.model) end.model = chunk.model;
-      end.inputTokens = chunk.usage?.prompt_tokens ?? end.inputTokens;
-      end.outputTokens = chunk.usage?.completion_tokens ?? end.outputTokens;
-      const choice = chunk.choices?.[0]; // the chunk with the usage has none
-      const text = choice?.delta?.content ?? choice?.delta?.refusal;
-      if (text) yield {type: 'text', text};
-      if (choice?.delta?.refusal) end.stopReason = 'refusal';
-      if (!choice?.finish_reason) continue;
-      complete = true;
-      if (end.stopReason !== 'refusal') end.stopReason = stopReason(choice.finish_reason);
-    }
-    signal.throwIfAborted();
-    if (!complete) throw call.brokenOff();
-  } catch (error) {
-    // With the finish reason the answer is whole; only the usage may be missing then.
-    if (!complete || signal.aborted) throw call.explain(toldInStream(call, error));
-  } finally {
-    call.close();
-  }
-  yield end;
-}
-
-function toWire(request: ChatRequest, baseUrl: string | undefined): OpenAI.ChatCompletionCreateParamsStreaming {
-  const {model, system, messages, parameters} = request;
-  const {temperature, topP, stop, seed} = parameters;
-  return {
-    model,
-    messages: [...(system === '' ? [] : [{role: 'system' as const, content: system}]), ...textMessages(messages)],
-    stream: true,
-    stream_options: {include_usage: true},
-    ...limit(parameters, baseUrl),
-    ...(temperature === undefined ? {} : {temperature}),
-    ...(topP === undefined ? {} : {top_p: topP}),
-    ...(stop === undefined ? {} : {stop: [...stop]}),
-    ...(seed === undefined ? {} : {seed}),
-  };
-}
-
-/** OpenAI's newer models refuse `max_tokens`; other servers know no other name. */
-function limit({maxTokens}: ChatParameters, baseUrl = defaultOpenAiUrl) {
-  if (maxTokens === undefined) return {};
-  return /\/\/api\.openai\.com(\/|$)/.test(baseUrl) ? {max_completion_tokens: maxTokens} : {max_tokens: maxTokens};
-}
-
-type FinishReason = NonNullable<OpenAI.ChatCompletionChunk.Choice['finish_reason']>;
-
-function stopReason(reason: FinishReason): StopReason {
-  switch (reason) {
-    case 'length':
-      return 'length';
-    case 'content_filter':
-      return 'refusal';
-    case 'stop':
-    case 'tool_calls':
-    case 'function_call':
-      return 'end';
-    default: // servers add their own
-      return 'end';
-  }
+  const options = {...serverOf(resolved), limits: limitsOf(resolved), model, request};
+  return stream(options, signal, async function* (call) {
+    const openai = await client(resolved, call);
+    const chunks = await openai.chat.completions.create(toWire(request, resolved.baseUrl ?? defaultOpenAiUrl));
+    yield* endedBy(call, fromWire(chunks, model), error => toldInStream(call, error));
+  });
 }
 
 /** Servers that fail in the middle send a chunk with an `error` instead of choices. */
@@ -144,7 +80,8 @@ function refuseWithoutKey({name, missingSecret}: ResolvedProvider): void {
   });
 }
 
-async function client(resolved: ResolvedProvider, call: Call, limits: HttpLimits): Promise<OpenAI> {
+async function client(resolved: ResolvedProvider, call: Call): Promise<OpenAI> {
+  refuseWithoutKey(resolved);
   const {default: Client} = await import('openai');
   return new Client({
     baseURL: resolved.baseUrl ?? defaultOpenAiUrl,
@@ -154,23 +91,21 @@ async function client(resolved: ResolvedProvider, call: Call, limits: HttpLimits
     project: null,
     webhookSecret: null,
     fetch: call.fetch,
-    timeout: limits.headersMs + limits.connectMs, // ours comes first, and says what was waited for
+    timeout: call.sdkTimeoutMs,
     maxRetries: 0,
     logLevel: 'off',
   });
 }
 
-function wire(resolved: ResolvedProvider) {
-  const {apiKey} = resolved;
-  const auth: Record<string, string> = apiKey === undefined ? {} : {authorization: `Bearer ${apiKey}`};
-  return {peer: peerOf(resolved), auth, key: apiKey};
-}
-
-function peerOf(resolved: ResolvedProvider): Peer {
+function serverOf({name, apiKey, apiKeyFrom, baseUrl = defaultOpenAiUrl}: ResolvedProvider): Server {
   return {
-    label: `the server of provider "${resolved.name}" at ${displayUrl(resolved.baseUrl ?? defaultOpenAiUrl)}`,
-    keyName: resolved.apiKeyFrom ?? `the key of provider "${resolved.name}"`,
-    startHint: "start it, or correct the provider's baseUrl",
-    modelHint: () => "load it there, or change the specialist's model",
+    auth: apiKey === undefined ? {} : {authorization: `Bearer ${apiKey}`},
+    key: apiKey,
+    peer: {
+      label: `the server of provider "${name}" at ${displayUrl(baseUrl)}`,
+      keyName: apiKeyFrom ?? `the key of provider "${name}"`,
+      startHint: "start it, or correct the provider's baseUrl",
+      modelHint: () => "load it there, or change the specialist's model",
+    },
   };
 }

@@ -139,14 +139,18 @@ export class ProviderError extends Error {
   }
 }
 
-/** For a provider that takes no tools. @throws {ProviderError} the conversation holds some */
-export function textMessages(
-  messages: readonly ChatMessage[],
-): {readonly role: 'user' | 'assistant'; readonly content: string}[] {
-  return messages.map(message => {
-    if (message.role === 'tool' || (message.role === 'assistant' && message.toolCalls !== undefined)) {
-      throw new ProviderError('this provider takes no tools', {code: 'bad_request', retryable: false});
-    }
-    return {role: message.role, content: message.content};
-  });
+/** A request that this provider can't carry out, found out before it is sent. */
+export function badRequest(message: string): ProviderError {
+  return new ProviderError(message, {code: 'bad_request', retryable: false});
+}
+
+/** A call's arguments for servers that take them as an object. @throws {ProviderError} they are none */
+export function parseArguments({name, arguments: text}: ToolCall): Readonly<Record<string, unknown>> {
+  try {
+    const value: unknown = text.trim() === '' ? {} : JSON.parse(text);
+    if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>; // indexable
+  } catch {
+    // told below, without what they hold
+  }
+  throw badRequest(`the arguments of the tool call "${name}" are not a JSON object`);
 }

@@ -2,6 +2,7 @@
 import {readFile, stat} from 'node:fs/promises';
 import type {ModelCheck, ModelReason} from '../api/types.js';
 import {describeError} from '../api/errors.js';
+import {Place, ScriptError} from './script-place.js';
 import type {ProviderErrorCode, StopReason} from './provider.js';
 
 export interface Script {
@@ -9,17 +10,30 @@ export interface Script {
   readonly check: ModelCheck;
 }
 
-/** The first rule that matches the user's last message answers it. */
+/** The first rule that matches the last message, the user's or a tool's, answers it. */
 export interface Rule {
   readonly matches: (content: string) => boolean;
   /** As streamed, placeholders unfilled. undefined: an echo. */
   readonly chunks: readonly string[] | undefined;
+  /** Streamed before the chunks, at their pace. */
+  readonly thinking: readonly string[];
+  /** Behind the chunks. The rule answers only requests that offer all of these tools. */
+  readonly toolCalls: readonly ScriptedCall[];
   readonly delayMs: number;
   readonly chunkDelayMs: number;
   readonly inputTokens: number | undefined;
   readonly outputTokens: number | undefined;
+  readonly cachedInputTokens: number | undefined;
   readonly stopReason: StopReason;
   readonly error: Fault | undefined;
+}
+
+export interface ScriptedCall {
+  /** undefined: made up, the same for the same conversation. */
+  readonly id: string | undefined;
+  readonly name: string;
+  /** JSON text, placeholders unfilled. */
+  readonly arguments: string;
 }
 
 export interface Fault {
@@ -30,11 +44,6 @@ export interface Fault {
   readonly retryAfterMs: number | undefined;
   /** Number of chunks that are streamed before it strikes. */
   readonly afterChunks: number;
-}
-
-/** A file that can't be used: says where and why. */
-export class ScriptError extends Error {
-  override readonly name = 'ScriptError';
 }
 
 /** Reads `path`, again only when the file has changed. Without a path every message is echoed. */
@@ -78,31 +87,51 @@ function readRule(at: Place): Rule {
     'contains',
     'reply',
     'chunks',
+    'thinking',
+    'toolCalls',
     'delayMs',
     'chunkDelayMs',
     'inputTokens',
     'outputTokens',
+    'cachedInputTokens',
     'stopReason',
     'error',
   );
   const reply = at.child('reply').string();
   const chunks = at.child('chunks');
   if (reply !== undefined && chunks.value !== undefined) at.fail('has both reply and chunks');
+  const thinking = at.child('thinking');
+  const toolCalls = at.child('toolCalls').list().map(readCall);
+  const said = reply === undefined ? undefined : [reply];
+  const unsaid = toolCalls.length > 0 ? [] : undefined;
   return {
     matches: matcher(at),
-    chunks:
-      chunks.value === undefined
-        ? reply === undefined
-          ? undefined
-          : [reply]
-        : chunks.list().map(c => c.string() ?? c.fail('must be text')),
+    chunks: chunks.value === undefined ? (said ?? unsaid) : texts(chunks),
+    thinking: typeof thinking.value === 'string' ? [thinking.value] : texts(thinking),
+    toolCalls,
     delayMs: at.child('delayMs').count() ?? 0,
     chunkDelayMs: at.child('chunkDelayMs').count() ?? 0,
     inputTokens: at.child('inputTokens').count(),
     outputTokens: at.child('outputTokens').count(),
-    stopReason: at.child('stopReason').oneOf(stopReasons, 'end'),
+    cachedInputTokens: at.child('cachedInputTokens').count(),
+    stopReason: at.child('stopReason').oneOf(stopReasons, toolCalls.length > 0 ? 'tool_calls' : 'end'),
     error: readFault(at.child('error')),
   };
+}
+
+function readCall(at: Place): ScriptedCall {
+  at.only('id', 'name', 'arguments');
+  const given = at.child('arguments');
+  return {
+    id: at.child('id').string(),
+    name: at.child('name').string() ?? at.fail('needs a name'),
+    arguments:
+      typeof given.value === 'string' ? given.value : JSON.stringify(given.value === undefined ? {} : given.mapping()),
+  };
+}
+
+function texts(list: Place): readonly string[] {
+  return list.list().map(piece => piece.string() ?? piece.fail('must be text'));
 }
 
 function matcher(at: Place): Rule['matches'] {
@@ -130,63 +159,6 @@ function readFault(at: Place): Fault | undefined {
     retryAfterMs: at.child('retryAfterMs').count(),
     afterChunks: at.child('afterChunks').count() ?? 0,
   };
-}
-
-/** One value of the file with the name that a person finds it by: `rules[2].error.code`. */
-class Place {
-  constructor(
-    readonly name: string,
-    readonly value: unknown,
-  ) {}
-
-  fail(what: string): never {
-    throw new ScriptError(`${this.name} ${what}`);
-  }
-
-  /** Holds that this is a mapping with no other fields than these. */
-  only(...fields: readonly string[]): void {
-    for (const field of Object.keys(this.#mapping())) {
-      if (!fields.includes(field)) this.fail(`has an unknown field "${field}"; known are ${fields.join(', ')}`);
-    }
-  }
-
-  child(field: string): Place {
-    return new Place(this.name === 'the file' ? field : `${this.name}.${field}`, this.#mapping()[field] ?? undefined);
-  }
-
-  list(): readonly Place[] {
-    if (this.value === undefined) return [];
-    if (!Array.isArray(this.value)) return this.fail('must be a list');
-    return this.value.map((value: unknown, index) => new Place(`${this.name}[${index}]`, value));
-  }
-
-  string(): string | undefined {
-    return this.value === undefined || typeof this.value === 'string' ? this.value : this.fail('must be text');
-  }
-
-  boolean(absent: boolean): boolean {
-    if (this.value === undefined) return absent;
-    return typeof this.value === 'boolean' ? this.value : this.fail('must be true or false');
-  }
-
-  count(): number | undefined {
-    if (this.value === undefined) return undefined;
-    const ok = typeof this.value === 'number' && Number.isSafeInteger(this.value) && this.value >= 0;
-    return ok ? this.value : this.fail('must be a whole number, 0 or more'); // `ok` says so
-  }
-
-  oneOf<T extends string>(known: Readonly<Record<T, true>>, absent: T): T {
-    if (this.value === undefined) return absent;
-    if (typeof this.value === 'string' && Object.hasOwn(known, this.value)) return this.value as T; // a key of `known`
-    return this.fail(`must be one of ${Object.keys(known).join(', ')}`);
-  }
-
-  #mapping(): Readonly<Record<string, unknown>> {
-    if (typeof this.value !== 'object' || this.value === null || Array.isArray(this.value)) {
-      return this.fail('must be a mapping');
-    }
-    return this.value as Record<string, unknown>; // YAML mappings have text keys here
-  }
 }
 
 /** A pull is the reconciler's word, not a provider's. */

@@ -60,9 +60,10 @@ export interface Frames {
 
 /** What makes a fake speak as one server does. */
 export interface Dialect {
+  /** Answered as replies say, in a stream. */
   readonly isChat: (path: string) => boolean;
   /** The refusal of a chat with a model that the server doesn't have. */
-  readonly missing: (model: string) => Refusal | undefined;
+  readonly missing: (model: string, path: string) => Refusal | undefined;
   readonly frames: (request: SeenRequest, reply: Reply & {readonly chunks: readonly string[]}) => Frames;
   readonly refusal: (refusal: Refusal) => unknown;
   /** Every request but a chat. undefined: 404. */
@@ -104,7 +105,7 @@ export async function startModelServer(dialect: Dialect, options: ModelServerOpt
     const reply = queue.shift() ?? standing ?? {};
     if (reply.refusal !== undefined) return refuse(response, dialect, reply.refusal);
     if (reply.silent === true) return;
-    const missing = dialect.missing(String(seen.body['model']));
+    const missing = dialect.missing(String(seen.body['model']), seen.path);
     if (missing !== undefined) return refuse(response, dialect, missing);
     await play(
       response,

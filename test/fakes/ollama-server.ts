@@ -1,7 +1,8 @@
-/** Ollama's wire format: /api/tags, /api/show, and /api/chat as newline JSON. */
+/** Ollama's wire format: /api/tags, /api/show, and /api/chat and /api/pull as newline JSON. */
 import {
   startModelServer,
   type Dialect,
+  type Frames,
   type ModelServer,
   type ModelServerOptions,
   type Refusal,
@@ -18,12 +19,26 @@ export interface FakeModel {
   readonly contextLength?: number;
   /** Answered elsewhere (Ollama's cloud models). */
   readonly remoteHost?: string;
+  /** 64 hexadecimal digits; '': an old server, which doesn't tell. */
+  readonly digest?: string;
 }
 
 export interface OllamaOptions extends ModelServerOptions {
   /** Names alone will do. May be changed while the server runs. */
   readonly models: readonly (string | FakeModel)[];
 }
+
+export const fakeDigest = 'a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72';
+
+/** The lines of a download of 5 GB: as chunks of a reply. */
+export const pullSteps: readonly string[] = [
+  {status: 'pulling manifest'},
+  {status: 'pulling dde5aa3fc5ff', digest: 'sha256:dde5aa3fc5ff', total: 5_000_000_000},
+  {status: 'pulling dde5aa3fc5ff', digest: 'sha256:dde5aa3fc5ff', total: 5_000_000_000, completed: 2_500_000_000},
+  {status: 'pulling dde5aa3fc5ff', digest: 'sha256:dde5aa3fc5ff', total: 5_000_000_000, completed: 5_000_000_000},
+  {status: 'verifying sha256 digest'},
+  {status: 'writing manifest'},
+].map(step => JSON.stringify(step));
 
 export function startOllama(options: OllamaOptions): Promise<ModelServer> {
   return startModelServer(dialect(options.models), options);
@@ -34,9 +49,10 @@ function dialect(listed: OllamaOptions['models']): Dialect {
   const find = (name: unknown): FakeModel | undefined =>
     models().find(model => model.name === name || model.name === `${String(name)}:latest`);
   return {
-    isChat: path => path === '/api/chat',
-    missing: model => (find(model) === undefined ? notFound(model) : undefined),
-    frames({body}, reply) {
+    isChat: path => path === '/api/chat' || path === '/api/pull',
+    missing: (model, path) => (path === '/api/chat' && find(model) === undefined ? notFound(model) : undefined),
+    frames({body, path}, reply) {
+      if (path === '/api/pull') return pullFrames(reply.chunks);
       const {model} = body;
       const line = (fields: object): string =>
         `${JSON.stringify({model, created_at: '2025-01-01T00:00:00.000000Z', ...fields})}\n`;
@@ -79,18 +95,28 @@ function dialect(listed: OllamaOptions['models']): Dialect {
   };
 }
 
+function pullFrames(steps: readonly string[]): Frames {
+  return {
+    contentType: 'application/x-ndjson',
+    first: [],
+    chunks: steps.map(step => `${step}\n`),
+    error: ({message: error}) => `${JSON.stringify({error})}\n`,
+    last: [`${JSON.stringify({status: 'success'})}\n`],
+  };
+}
+
 function notFound(model: string): Refusal {
   return {status: 404, message: `model '${model}' not found`};
 }
 
-function tag({name, parameterSize, sizeBytes, families, remoteHost}: FakeModel): object {
+function tag({name, parameterSize, sizeBytes, families, remoteHost, digest = fakeDigest}: FakeModel): object {
   return {
     name,
     model: name,
     ...(remoteHost === undefined ? {} : {remote_host: remoteHost, remote_model: name}),
     modified_at: '2025-01-01T00:00:00.000000000Z',
     size: sizeBytes ?? 2_000_000_000,
-    digest: 'a80c4f17acd55265feec403c7aef86be0c25983ab279d83f3bcd3abbcb5b8b72',
+    digest,
     details: {
       parent_model: '',
       format: 'gguf',

@@ -1,4 +1,5 @@
 import {describe, expect, it, test} from '@jest/globals';
+import {checkLimits} from '../../src/providers/timeouts.js';
 import {errorFromConnection, parseRetryAfter, readRefusal, safeDetail} from '../../src/providers/http-errors.js';
 
 describe('Retry-After', () => {
@@ -73,7 +74,7 @@ describe('failed connections', () => {
     ['CERT_HAS_EXPIRED', 'expired certificate'],
     ['E_ODD', 'E_ODD'],
   ])('%s reads "%s"', (code, text) => {
-    const error = errorFromConnection(peer, Object.assign(new Error('x'), {code}), false);
+    const error = errorFromConnection(peer, Object.assign(new Error('x'), {code}), {begun: false, limits: checkLimits});
     expect(error.message).toBe(`Ollama at http://lab does not answer (${text}); start it with \`ollama serve\``);
   });
 });

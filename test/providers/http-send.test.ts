@@ -5,7 +5,7 @@ import {HttpTimeoutError} from '../../src/providers/http-errors.js';
 import {send, type HttpLimits} from '../../src/providers/http-send.js';
 import {never} from '../contract/provider.js';
 
-const limits: HttpLimits = {connectMs: 5000, headersMs: 5000, idleMs: 5000};
+const limits: HttpLimits = {connectMs: 5000, idleMs: 5000};
 let server: Server | TcpServer | undefined;
 
 async function listen(listening: Server | TcpServer): Promise<URL> {
@@ -27,11 +27,6 @@ afterEach(async () => {
 });
 
 describe('an HTTP exchange', () => {
-  it('gives up when no headers come, and says what it waited for', async () => {
-    const url = await serve(() => {});
-    await expect(get(url, {headersMs: 20})).rejects.toMatchObject({phase: 'answer', ms: 20});
-  });
-
   it('gives up when the answer stops coming', async () => {
     const url = await serve((_, response) => void response.write('half'));
     const response = await get(url, {idleMs: 20});

@@ -1,5 +1,6 @@
 import {afterEach, describe, expect, it, test} from '@jest/globals';
-import {createOllamaProvider, isSameModel} from '../../src/providers/ollama.js';
+import {isSameModel} from '../../src/providers/ollama-models.js';
+import {createOllamaProvider} from '../../src/providers/ollama.js';
 import type {Provider} from '../../src/providers/provider.js';
 import {chatRequest, collect, failureOf, httpProviderContract, never} from '../contract/provider.js';
 import type {ModelServer} from '../fakes/model-server.js';
