@@ -68,6 +68,7 @@ function readLaunch(): LaunchMessage {
 
 /** The text holds secrets: no error quotes any of it. */
 function parseLaunch(text: string): LaunchMessage {
+  if (text === '') throw new Error('its launcher ended before it said what to be');
   let value: unknown;
   try {
     value = JSON.parse(text);

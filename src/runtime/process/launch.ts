@@ -62,7 +62,10 @@ export interface Exit {
   readonly signal: string | null;
 }
 
-/** Writes the intent first: whoever comes after a crash of ours knows what to look for. */
+/**
+ * Writes the intent before the process is told what to be: whoever comes after a crash of ours knows what to look for. The
+ * process comes up meanwhile, and does nothing until it is told; one that never is, for we ended, ends by itself.
+ */
 export async function launchWorker(request: LaunchRequest, options: LaunchOptions): Promise<LaunchOutcome> {
   const {uid, port, config} = request;
   const {home} = options;
@@ -72,7 +75,6 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   const intent = intentOf(request, {controlPath, logOffset: log.offset});
   let child: ChildProcess;
   try {
-    await writeLaunchRecord(home, intent);
     child = spawn(process.execPath, [options.program, '--ai-id', config.aiId, '--uid', uid], {
       // Its own session and group: a signal to our terminal is not for it, and its children go with it.
       detached: true,
@@ -87,8 +89,14 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
   const reported = readReport(child.stdio[3] as Readable | null | undefined);
   const message: LaunchMessage = {uid, port, controlPath, home, config};
   child.stdin?.on('error', () => undefined); // it ended before it read: `exit` says so
-  child.stdin?.end(JSON.stringify(message));
   child.unref();
+  try {
+    await writeLaunchRecord(home, intent);
+  } catch (error) {
+    killOwn(child);
+    throw error;
+  }
+  child.stdin?.end(JSON.stringify(message));
 
   // Asked for while the process comes up: what takes time of ours costs nothing then. One that can't be looked up now (too
   // many open files) could not be managed.
