@@ -244,6 +244,8 @@ const replyTypes = {
   health: 'health_response',
   info: 'info_response',
   chat: 'chat_response',
+  sessions: 'sessions_response',
+  session_delete: 'session_delete_response',
   schema: 'schema_response',
   auth: 'auth_response',
 } as const;
@@ -255,6 +257,7 @@ function metadataOf(reply: ReplyTo['chat']): StreamEndMetadata {
     total_time: reply.latency ?? 0,
     ai_id: reply.ai_id,
     model: reply.model ?? '',
+    ...(reply.trimmed !== undefined && {trimmed: reply.trimmed}),
   };
 }
 

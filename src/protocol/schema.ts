@@ -21,6 +21,11 @@ const requests: Readonly<Record<string, {readonly fields: Fields; readonly repli
   schema: {fields: correlation, replies: ['schema_response']},
   auth: {fields: {token: 'string', ...correlation}, replies: ['auth_response', 'error']},
   cancel: {fields: {request_id: 'of the chat to stop'}, replies: []},
+  sessions: {fields: correlation, replies: ['sessions_response']},
+  session_delete: {
+    fields: {'session?': 'name of the one to forget', 'all?': 'true: every one', ...correlation},
+    replies: ['session_delete_response', 'error'],
+  },
   chat: {
     fields: {
       content: 'string, not blank',
@@ -72,11 +77,19 @@ const replies: Readonly<Record<string, Fields>> = {
     usage: '{input_tokens, output_tokens}',
     latency: 'seconds',
     stop_reason: 'end, length, stop, refusal or cancelled',
+    'trimmed?': 'oldest messages that were left out so that the rest fits into the context window',
   },
   stream_chunk: {content: 'string', chunk_index: 'number, from 0', metadata: '{ai_id, model}'},
   stream_end: {
-    metadata: '{total_chunks, total_tokens (of the answer), total_time (seconds), ai_id, model, usage, stop_reason}',
+    metadata:
+      '{total_chunks, total_tokens (of the answer), total_time (seconds), ai_id, model, usage, stop_reason, trimmed?}',
   },
+  sessions_response: {
+    ai_id: 'string',
+    persistent: 'boolean: whether they outlive the worker',
+    sessions: 'list of {name, turns, tokens (estimated), idle (seconds)}, the one used last first',
+  },
+  session_delete_response: {ai_id: 'string', deleted: 'number'},
   stream_error: errorFields,
   error: errorFields,
 };

@@ -11,12 +11,16 @@ import type {
   ResponseFormat,
   StopReason,
   Tool,
+  ToolCall,
   ToolChoice,
 } from '../providers/provider.js';
 import {fit} from './context.js';
+import type {Fitted} from './context.js';
 import {ask} from './route.js';
+import {goOn} from './session-turns.js';
+import type {Conversation} from './sessions.js';
 import {ChatStopped} from './specialist.js';
-import type {Engine, Specialist} from './specialist.js';
+import type {Engine, EngineTarget, Specialist} from './specialist.js';
 
 /** What a client asks. */
 export interface Question {
@@ -61,6 +65,7 @@ export interface AnswerEnd {
  *
  * @throws {ChatStopped} also when the specialist takes no new chats
  * @throws {QueueFullError}
+ * @throws {ContextLengthError}
  * @throws {ProviderError}
  */
 export async function* answer(
@@ -72,10 +77,13 @@ export async function* answer(
   const begin = specialist.now();
   const {signal} = stop;
   const leave = specialist.beginChat(stop);
+  let conversation: Conversation | undefined;
   try {
+    // Before it takes a place: chats that wait for another of their session hold up nobody else.
+    if (question.session !== undefined) conversation = await specialist.sessions.open(question.session, signal);
     const release = await specialist.limiter.acquire(signal);
     try {
-      yield* converse(specialist, question, {signal, begin});
+      yield* converse(specialist, question, {signal, begin, conversation});
     } finally {
       release();
     }
@@ -83,31 +91,47 @@ export async function* answer(
     // Whatever a provider throws when it is aborted, the reason is the signal's.
     throw signal.aborted ? signal.reason : error;
   } finally {
+    conversation?.close();
     leave();
   }
+}
+
+interface Course {
+  readonly signal: AbortSignal;
+  readonly begin: number;
+  readonly conversation: Conversation | undefined;
 }
 
 async function* converse(
   specialist: Specialist,
   question: Question,
-  {signal, begin}: {readonly signal: AbortSignal; readonly begin: number},
+  {signal, begin, conversation}: Course,
 ): AsyncGenerator<AnswerEvent, void, void> {
-  const {engine, sessions} = specialist;
-  const {session, history = session === undefined ? [] : sessions.turns(session)} = question;
-  const messages = [...history, ...question.messages];
+  const {engine} = specialist;
+  const {history = conversation?.turns ?? []} = question;
+  const messages = goOn(history, question.messages);
+  const toolCalls: ToolCall[] = [];
   let text = '';
   let firstTokenMs: number | undefined;
-  for await (const event of ask(specialist, engine, signal, target =>
-    fit(requestOf(engine, question, messages, target.model), target, engine.config, signal),
-  )) {
+  const prepare = (target: EngineTarget): Promise<Fitted> => {
+    const check = target === engine.targets[0] ? specialist.model.known : undefined;
+    const options = {target, overflow: engine.config.overflow, check, signal};
+    return fit(requestOf(engine, question, messages, target.model), options);
+  };
+  for await (const event of ask(specialist, engine, signal, prepare)) {
     if (event.type !== 'end') {
       firstTokenMs ??= specialist.now() - begin;
       if (event.type === 'text') text += event.text;
+      else if (event.type === 'tool-call') toolCalls.push(event.call);
       yield event;
       continue;
     }
     specialist.model.chatWorked();
-    if (session !== undefined) sessions.remember(session, [...messages, {role: 'assistant', content: text}]);
+    // An empty answer is none: providers refuse conversations with one.
+    if (text !== '' || toolCalls.length > 0) {
+      const said: ChatMessage = {role: 'assistant', content: text, ...(toolCalls.length > 0 && {toolCalls})};
+      conversation?.remember([...question.messages, said], question.history);
+    }
     const end = {...event, latencyMs: specialist.now() - begin, firstTokenMs};
     specialist.count(end.inputTokens, end.outputTokens);
     yield end;

@@ -74,12 +74,13 @@ class Replies {
   }
 
   async finish(
-    end: Pick<AnswerEnd, 'provider' | 'model' | 'stopReason' | 'inputTokens' | 'outputTokens'>,
+    end: Pick<AnswerEnd, 'provider' | 'model' | 'stopReason' | 'inputTokens' | 'outputTokens' | 'trimmed'>,
   ): Promise<void> {
     const {aiId} = this.#engine.config;
     const seconds = Math.round(this.#specialist.now() - this.#begin) / 1000;
     const model = `${end.provider}:${end.model}`;
     const usage = {input_tokens: end.inputTokens, output_tokens: end.outputTokens};
+    const trimmed = end.trimmed === undefined ? {} : {trimmed: end.trimmed};
     await this.#send(
       this.#request.stream === true
         ? {
@@ -93,6 +94,7 @@ class Replies {
               model,
               usage,
               stop_reason: end.stopReason,
+              ...trimmed,
             },
           }
         : {
@@ -104,6 +106,7 @@ class Replies {
             usage,
             latency: seconds,
             stop_reason: end.stopReason,
+            ...trimmed,
           },
     );
   }

@@ -11,6 +11,7 @@ import {chat} from './chat.js';
 import {watchDeparture} from './departure.js';
 import {health, info, pong} from './health.js';
 import {lingeringEnd} from './linger.js';
+import {deleteSessions, listSessions} from './session-replies.js';
 import {ChatStopped} from './specialist.js';
 import type {Specialist} from './specialist.js';
 
@@ -163,6 +164,10 @@ class JsonConnection {
         return health(specialist).then(reply => this.#send({...reply, ...id}));
       case 'info':
         return this.#send({...info(specialist), ...id});
+      case 'sessions':
+        return listSessions(specialist).then(reply => this.#send({...reply, ...id}));
+      case 'session_delete':
+        return deleteSessions(specialist, request).then(reply => this.#send({...reply, ...id}));
       case 'schema':
         return this.#send({...schemaReply(specialist.config.aiId), ...id});
       case 'auth':

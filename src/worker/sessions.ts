@@ -1,79 +1,239 @@
-/** What the worker remembers of conversations: in memory, bounded in every direction, without timers. */
+/**
+ * What the worker remembers of conversations, bounded in every direction: turns and tokens of each, how long one may be
+ * silent, how many there are and how much text they hold together. With `persist` they stand on disk, too
+ * (session-disk.ts, loaded only then), and outlive the worker.
+ *
+ * One chat at a time in each session: the next one waits for its answer, so that it is part of what that one continues.
+ */
 import type {SessionLimits} from '../api/types.js';
-import type {Turn} from '../protocol/messages.js';
+import {estimateMessageTokens} from '../providers/estimate.js';
 import type {ChatMessage} from '../providers/provider.js';
+import {Limiter} from './limiter.js';
+import type {Log} from './log.js';
+import type {SessionDisk} from './session-disk.js';
+import {SessionMemory} from './session-memory.js';
+import {countTurns, goOn, newestTurns} from './session-turns.js';
 
-interface Session {
-  readonly turns: readonly Turn[];
-  readonly usedAt: number;
+export interface SessionsOptions {
+  readonly aiId: string;
+  readonly limits: SessionLimits;
+  /** How many chats may wait for their turn in one session. */
+  readonly queue: number;
+  /** ms, monotonic. */
+  readonly now: () => number;
+  /** Unix ms. */
+  readonly wallNow?: () => number;
+  readonly log: Log;
+  /** The state folder. Absent: nothing outlives the worker, whatever the limits say. */
+  readonly home?: string | undefined;
 }
 
-/** The least recently used session goes when there are more, or when all together hold more text. */
-const maxSessions = 1000;
-const maxCharacters = 16 * 1024 * 1024;
+export interface SessionSummary {
+  readonly name: string;
+  /** Exchanges that are remembered. */
+  readonly turns: number;
+  /** As estimated. */
+  readonly tokens: number;
+  readonly idleMs: number;
+}
+
+/** One chat's turn in a session. */
+export interface Conversation {
+  /** What was said before, oldest first. */
+  readonly turns: readonly ChatMessage[];
+  /**
+   * Adds what was said now; where the client gave a `history` of its own, that stands in the place of what was said
+   * before. On disk, if it is to be, when this returns. Does nothing where the session was deleted meanwhile. Never throws.
+   */
+  remember(exchange: readonly ChatMessage[], history?: readonly ChatMessage[]): void;
+  /** Lets the next chat of the session go on. */
+  close(): void;
+}
+
+/** What Node's timers can hold. */
+const longestMs = 2 ** 31 - 1;
 
 export class Sessions {
+  readonly #options: SessionsOptions;
+  readonly #memory = new SessionMemory();
   #limits: SessionLimits;
-  readonly #now: () => number;
-  /** Least recently used first. */
-  readonly #sessions = new Map<string, Session>();
-  #characters = 0;
+  #queue: number;
+  /** By the name of each session in which chats are under way or wait. */
+  readonly #order = new Map<string, Limiter>();
+  /** The chat that is under way in a session. */
+  readonly #open = new Map<string, {deleted: boolean}>();
+  #disk: Promise<SessionDisk | undefined> | undefined;
+  #sweep: NodeJS.Timeout | undefined;
 
-  /** `now`: ms, monotonic. */
-  constructor(limits: SessionLimits, now: () => number) {
-    this.#limits = limits;
-    this.#now = now;
+  constructor(options: SessionsOptions) {
+    this.#options = options;
+    this.#limits = options.limits;
+    this.#queue = options.queue;
   }
 
+  /** In memory. */
   get size(): number {
-    return this.#sessions.size;
+    return this.#memory.size;
   }
 
-  configure(limits: SessionLimits): void {
+  /** Whether they outlive the worker. */
+  get persistent(): boolean {
+    return this.#limits.persist && this.#options.home !== undefined;
+  }
+
+  /** For chats that begin from now on; a session that isn't used is as it was until it is. */
+  configure(limits: SessionLimits, queue: number): void {
     this.#limits = limits;
+    this.#queue = queue;
+    for (const order of this.#order.values()) order.configure({max: 1, queue});
+    if (!this.persistent) this.#disk = undefined;
+    else void this.load();
   }
 
-  /** Earlier turns of a conversation, oldest first; none for one that is new, expired, or forgotten to make room. */
-  turns(name: string): readonly Turn[] {
-    this.#expire();
-    return this.#sessions.get(name)?.turns ?? [];
+  /** Takes over what an earlier worker left, where it was to, and removes what was silent for too long meanwhile. */
+  async load(): Promise<void> {
+    this.#tidy(await this.#loaded());
   }
 
-  /** The conversation as it stands now, in place of what was remembered; what tools said is not kept. */
-  remember(name: string, messages: readonly ChatMessage[]): void {
-    this.#expire();
-    this.#forget(name);
-    const {maxTurns} = this.#limits;
-    const all = messages.flatMap(({role, content}): Turn[] => (role === 'tool' ? [] : [{role, content}]));
-    const turns = maxTurns > 0 ? all.slice(-2 * maxTurns) : [];
-    this.#sessions.set(name, {turns, usedAt: this.#now()});
-    this.#characters += lengthOf(turns);
-    this.#makeRoom();
+  /**
+   * Waits until no other chat is under way in the session; first come first served. An expired session is a new one.
+   *
+   * @throws {QueueFullError} too many wait already
+   * @throws the signal's reason
+   */
+  async open(name: string, signal: AbortSignal): Promise<Conversation> {
+    const [release, disk] = [await this.#turnIn(name, signal), await this.#loaded()];
+    this.#tidy(disk);
+    disk?.refresh(name);
+    const chat = {deleted: false};
+    this.#open.set(name, chat);
+    return {
+      turns: newestTurns(this.#memory.get(name)?.messages ?? [], this.#limits),
+      remember: (exchange, history) => {
+        if (!chat.deleted) this.#remember(disk, name, exchange, history);
+      },
+      close: () => {
+        this.#open.delete(name);
+        release();
+      },
+    };
   }
 
-  #expire(): void {
-    const oldest = this.#now() - this.#limits.idleMinutes * 60_000;
-    for (const [name, {usedAt}] of this.#sessions) {
-      if (usedAt >= oldest) return;
-      this.#forget(name);
+  /** The one used last first; without those in which nothing was answered yet. */
+  async list(): Promise<readonly SessionSummary[]> {
+    const disk = await this.#loaded();
+    await disk?.scan();
+    this.#tidy(disk);
+    const now = this.#options.now();
+    return this.#memory
+      .entries()
+      .map(([name, {messages, usedAt}]) => ({
+        name,
+        turns: countTurns(messages),
+        tokens: Math.ceil(messages.reduce((sum, message) => sum + estimateMessageTokens(message), 0)),
+        idleMs: now - usedAt,
+      }))
+      .sort((a, b) => a.idleMs - b.idleMs);
+  }
+
+  /** In memory and on disk, also where it is left from a time with `persist`. @returns whether there was one */
+  async delete(name: string): Promise<boolean> {
+    const disk = await this.#anyDisk();
+    this.#markDeleted(name);
+    const onDisk = disk?.remove(name) ?? false;
+    return this.#memory.forget(name) || onDisk;
+  }
+
+  /** All of them, as `delete` does. @returns how many there were */
+  async deleteAll(): Promise<number> {
+    const disk = await this.#anyDisk();
+    for (const name of this.#open.keys()) this.#markDeleted(name);
+    const names = this.#memory.entries().map(([name]) => name);
+    this.#memory.clear();
+    return disk === undefined
+      ? names.length
+      : new Set([...names.map(name => disk.fileOf(name)), ...disk.removeAll()]).size;
+  }
+
+  #markDeleted(name: string): void {
+    const chat = this.#open.get(name);
+    if (chat !== undefined) chat.deleted = true;
+  }
+
+  async #turnIn(name: string, signal: AbortSignal): Promise<() => void> {
+    const order = this.#order.get(name) ?? new Limiter({max: 1, queue: this.#queue});
+    this.#order.set(name, order);
+    const leave = (): void => {
+      if (order.active + order.queued === 0) this.#order.delete(name);
+    };
+    try {
+      const release = await order.acquire(signal);
+      return () => {
+        release();
+        leave();
+      };
+    } catch (error) {
+      leave();
+      throw error;
     }
   }
 
-  #makeRoom(): void {
-    for (const name of this.#sessions.keys()) {
-      if (this.#sessions.size <= maxSessions && this.#characters <= maxCharacters) return;
-      this.#forget(name);
-    }
+  #remember(
+    disk: SessionDisk | undefined,
+    name: string,
+    exchange: readonly ChatMessage[],
+    history: readonly ChatMessage[] | undefined,
+  ): void {
+    // Another worker may have gone on with it while this one's provider spoke.
+    disk?.refresh(name);
+    const before = this.#memory.get(name);
+    const messages = newestTurns(goOn(history ?? before?.messages ?? [], exchange), this.#limits);
+    const saved = (disk && before?.saved) ?? 'ahead';
+    this.#memory.put(name, {messages, usedAt: this.#options.now(), saved});
+    disk?.save(name, exchange, {whole: history !== undefined});
+    this.#tidy(disk);
   }
 
-  #forget(name: string): void {
-    const session = this.#sessions.get(name);
-    if (session === undefined) return;
-    this.#characters -= lengthOf(session.turns);
-    this.#sessions.delete(name);
+  /** Forgets what was silent for too long, and what is too much. */
+  #tidy(disk: SessionDisk | undefined): void {
+    const memory = this.#memory;
+    const forget = (name: string): void => void (disk === undefined ? memory.forget(name) : disk.drop(name));
+    const oldest = this.#options.now() - this.#limits.idleMinutes * 60_000;
+    for (const name of memory.silentSince(oldest)) if (!this.#open.has(name)) forget(name);
+    for (const name of memory.surplus()) forget(name);
+    this.#tidyLater();
   }
-}
 
-function lengthOf(turns: readonly Turn[]): number {
-  return turns.reduce((sum, turn) => sum + turn.content.length, 0);
+  /** Nobody may ask for a long time; what expires is gone within twice its time all the same. */
+  #tidyLater(): void {
+    if (this.#sweep !== undefined || this.#memory.size === 0) return;
+    const sweep = async (): Promise<void> => {
+      this.#sweep = undefined;
+      this.#tidy(await this.#loaded());
+    };
+    this.#sweep = setTimeout(() => void sweep(), Math.min(this.#limits.idleMinutes * 60_000 + 1, longestMs)).unref();
+  }
+
+  /** undefined: they aren't to outlive the worker. */
+  #loaded(): Promise<SessionDisk | undefined> {
+    if (!this.persistent) return Promise.resolve(undefined);
+    this.#disk ??= this.#openDisk().then(async disk => {
+      await disk?.scan();
+      return disk;
+    });
+    return this.#disk;
+  }
+
+  /** To remove what is left of a time when they were to. */
+  #anyDisk(): Promise<SessionDisk | undefined> {
+    return this.persistent ? this.#loaded() : this.#openDisk();
+  }
+
+  async #openDisk(): Promise<SessionDisk | undefined> {
+    const {home, aiId, log, now, wallNow = Date.now} = this.#options;
+    if (home === undefined) return undefined;
+    const {SessionDisk} = await import('./session-disk.js');
+    const [limits, inUse] = [() => this.#limits, (name: string) => this.#open.has(name)];
+    return new SessionDisk({home, aiId, memory: this.#memory, limits, inUse, log, now, wallNow});
+  }
 }

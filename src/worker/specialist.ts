@@ -100,7 +100,8 @@ export class Specialist {
     this.startedAt = now();
     this.#createProvider = createProvider;
     this.limiter = new Limiter(config.concurrency);
-    this.sessions = new Sessions(config.sessions, now);
+    const {aiId, sessions, concurrency} = config;
+    this.sessions = new Sessions({aiId, limits: sessions, queue: concurrency.queue, now, log, home});
     this.#engine = this.#makeEngine(config);
     this.model = new ModelState({
       now,
@@ -142,7 +143,7 @@ export class Specialist {
     const sameProvider = this.#engine.targets[0].provider === before.targets[0].provider;
     if (!sameProvider || config.model !== old.model) this.model.forget();
     this.limiter.configure(config.concurrency);
-    this.sessions.configure(config.sessions);
+    this.sessions.configure(config.sessions, config.concurrency.queue);
     this.revision += 1;
     return undefined;
   }

@@ -122,6 +122,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const bound = bind(specialist, options, {drain, shutdown, replace});
   const {port} = (await bound).clients;
   specialist.port = port;
+  void specialist.sessions.load();
   const reopen = async (): Promise<void> => (await bound).control?.reopen();
   return {port, done, drain, close: closeBy, reopen};
 }

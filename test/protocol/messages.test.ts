@@ -7,6 +7,9 @@ describe('parseRequest', () => {
     ['a request id', {type: 'health', request_id: 7}, {type: 'health', request_id: 7}],
     ['a chat without a type, as old clients send it', {content: 'hi'}, {type: 'chat', content: 'hi'}],
     ['nulls as absent', {type: null, content: 'hi', stream: null, session: null}, {type: 'chat', content: 'hi'}],
+    ['a list of sessions', {type: 'sessions', request_id: 1}, {type: 'sessions', request_id: 1}],
+    ['the end of a session', {type: 'session_delete', session: 's'}, {type: 'session_delete', session: 's'}],
+    ['the end of all sessions', {type: 'session_delete', all: true}, {type: 'session_delete', all: true}],
     ['fields that it does not know', {type: 'chat', content: 'hi', mood: 'fine'}, {type: 'chat', content: 'hi'}],
     [
       'every option of a chat',
@@ -46,15 +49,21 @@ describe('parseRequest', () => {
     [
       'an unknown type',
       {type: 'dance'},
-      'Unknown message type: "dance" (known: ping, health, info, chat, cancel, schema, auth)',
+      'Unknown message type: "dance" (known: ping, health, info, chat, cancel, sessions, session_delete, schema, auth)',
       'unknown_type',
     ],
     [
       'a type that is no text',
       {type: 5},
-      'Unknown message type: a value of type number (known: ping, health, info, chat, cancel, schema, auth)',
+      'Unknown message type: a value of type number (known: ping, health, info, chat, cancel, sessions, session_delete, schema, auth)',
       'unknown_type',
     ],
+    ...[{}, {all: false}, {session: 's', all: true}].map((fields): [string, unknown, string, string] => [
+      `the end of an unclear session ${JSON.stringify(fields)}`,
+      {type: 'session_delete', ...fields},
+      'session_delete needs a session, or all: true',
+      'invalid_request',
+    ]),
     ['a cancel of nothing', {type: 'cancel'}, 'cancel needs the request_id of a chat', 'invalid_request'],
     [
       'a hot temperature',

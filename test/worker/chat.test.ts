@@ -18,14 +18,14 @@ async function start(...options: Parameters<typeof bench>): Promise<Bench> {
 
 describe('what the provider is asked', () => {
   it('is the specialist’s own prompt and parameters', async () => {
-    const {client, provider} = await start({parameters: {temperature: 0.5, contextTokens: 9}});
+    const {client, provider} = await start({parameters: {temperature: 0.5, contextTokens: 9000}});
     client().send({content: 'hi'});
     const {request} = await provider.call(0);
     expect(request).toEqual({
       model: 'm1',
       system: `You are Athena. ${'Weave. '.repeat(40)}`,
       messages: [{role: 'user', content: 'hi'}],
-      parameters: {temperature: 0.5, contextTokens: 9},
+      parameters: {temperature: 0.5, contextTokens: 9000},
     });
   });
 

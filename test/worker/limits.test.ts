@@ -1,11 +1,9 @@
-/** What bounds a worker: places for chats, remembered conversations, and how long a word about the model counts. */
+/** What bounds a worker: places for chats, and how long a word about the model counts. */
 import {describe, expect, it} from '@jest/globals';
 import fc from 'fast-check';
 import type {ModelCheck} from '../../src/api/types.js';
-import type {ChatMessage} from '../../src/providers/provider.js';
 import {Limiter, QueueFullError} from '../../src/worker/limiter.js';
 import {ModelState} from '../../src/worker/model-state.js';
-import {Sessions} from '../../src/worker/sessions.js';
 
 const never = new AbortController().signal;
 
@@ -76,43 +74,6 @@ describe('Limiter', () => {
     limiter.configure({max: 2, queue: 9});
     await second;
     expect(limiter.active).toBe(2);
-  });
-});
-
-describe('Sessions', () => {
-  it('forgets a session that was idle for too long, and only that', () => {
-    let minutes = 0;
-    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10, persist: false}, () => minutes * 60_000);
-    sessions.remember('old', exchange('q', 'a'));
-    minutes = 6;
-    sessions.remember('new', exchange('q', 'a'));
-    minutes = 11;
-    expect(sessions.turns('old')).toEqual([]);
-    expect(sessions.turns('new')).toHaveLength(2);
-    expect(sessions.size).toBe(1);
-  });
-
-  it('keeps the thousand used last', () => {
-    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10, persist: false}, () => 0);
-    for (let n = 0; n < 1000; n++) sessions.remember(`s${n}`, exchange('q', 'a'));
-    sessions.remember('s0', [...sessions.turns('s0'), ...exchange('q', 'a')]);
-    sessions.remember('one more', exchange('q', 'a'));
-    expect(sessions.size).toBe(1000);
-    expect(sessions.turns('s1')).toEqual([]);
-    expect(sessions.turns('s0')).toHaveLength(4);
-  });
-
-  it('holds a bounded amount of text, however long the messages are', () => {
-    const sessions = new Sessions({maxTurns: 5, idleMinutes: 10, persist: false}, () => 0);
-    const long = 'x'.repeat(6 * 1024 * 1024);
-    for (const name of ['a', 'b', 'c']) sessions.remember(name, exchange(long, ''));
-    expect([sessions.turns('a').length, sessions.turns('b').length, sessions.turns('c').length]).toEqual([0, 2, 2]);
-  });
-
-  it('remembers nothing with a limit of no turns', () => {
-    const sessions = new Sessions({maxTurns: 0, idleMinutes: 10, persist: false}, () => 0);
-    sessions.remember('s', exchange('q', 'a'));
-    expect(sessions.turns('s')).toEqual([]);
   });
 });
 
@@ -211,10 +172,3 @@ describe('ModelState', () => {
     expect(suspects).toEqual(['quota_exceeded', 'recovered']);
   });
 });
-
-function exchange(message: string, answer: string): ChatMessage[] {
-  return [
-    {role: 'user', content: message},
-    {role: 'assistant', content: answer},
-  ];
-}
