@@ -32,6 +32,8 @@ export interface Question {
   readonly session?: string;
   /** In place of the specialist's own prompt. */
   readonly system?: string;
+  /** After that prompt. */
+  readonly instructions?: string;
   /** Over the specialist's own. */
   readonly parameters?: ChatParameters;
   readonly tools?: readonly Tool[];
@@ -140,13 +142,14 @@ async function* converse(
 
 function requestOf(
   {config}: Engine,
-  {system, parameters, tools, toolChoice, responseFormat}: Question,
+  {system, instructions, parameters, tools, toolChoice, responseFormat}: Question,
   messages: readonly ChatMessage[],
   model: string,
 ): ChatRequest {
+  const prompt = system ?? systemPrompt(config);
   return {
     model,
-    system: system ?? systemPrompt(config),
+    system: instructions === undefined ? prompt : `${prompt}\n\n${instructions}`,
     messages,
     parameters: {...config.parameters, ...parameters},
     ...(tools && {tools}),

@@ -25,11 +25,7 @@ type Task = () => Promise<void> | undefined;
 export type IsIdle = () => boolean;
 
 /** Serves `socket` until it closes. `serveHttp` takes over when the first bytes are those of HTTP. */
-export function serve(
-  socket: Socket,
-  specialist: Specialist,
-  serveHttp: (socket: Socket, begin: Buffer, specialist: Specialist) => IsIdle,
-): IsIdle {
+export function serve(socket: Socket, specialist: Specialist, serveHttp: (begin: Buffer) => IsIdle): IsIdle {
   specialist.clients++;
   socket.on('close', () => specialist.clients--);
   // What broke a connection is the client's affair; `close` follows.
@@ -46,7 +42,7 @@ export function serve(
     const detected = detect(begin);
     if (detected === 'undecided') return;
     socket.off('data', first).off('end', ended);
-    if (detected === 'http') isIdle = serveHttp(socket, begin, specialist);
+    if (detected === 'http') isIdle = serveHttp(begin);
     else json().receive(begin);
   };
   const ended = (): void => {

@@ -19,8 +19,8 @@ const lastLookMs = 2_000;
  */
 export function watchDeparture(socket: Socket, gone: () => void): () => void {
   socket.setKeepAlive(true, 5_000);
-  const {remoteAddress = '', remotePort, localPort} = socket;
-  if (process.platform !== 'linux' || !isLoopback(remoteAddress) || !remotePort || !localPort) return () => undefined;
+  const {remotePort, localPort} = socket;
+  if (!tellsDeparture(socket) || !remotePort || !localPort) return () => undefined;
 
   let stopped = false;
   let timer: NodeJS.Timeout | undefined;
@@ -38,6 +38,11 @@ export function watchDeparture(socket: Socket, gone: () => void): () => void {
     stopped = true;
     clearTimeout(timer);
   };
+}
+
+/** Whether it is found out soon, and not only by keepalive. */
+export function tellsDeparture({remoteAddress = ''}: Socket): boolean {
+  return process.platform === 'linux' && isLoopback(remoteAddress);
 }
 
 /** `::1`, 127.0.0.0/8, and the latter as a mapped address. */

@@ -4,7 +4,7 @@ import type {Server, Socket} from 'node:net';
 import {TektonError} from '../api/errors.js';
 import {serve} from './connection.js';
 import type {IsIdle} from './connection.js';
-import {serveHttp} from './http.js';
+import {HttpService} from './http/service.js';
 import {untilIdle} from './retire.js';
 import type {Specialist} from './specialist.js';
 
@@ -75,10 +75,14 @@ export function listenInherited(specialist: Specialist, inherit: Inherit): Promi
 /** `clients` is to be called once it listens. */
 function create(specialist: Specialist): {server: Server; clients: () => ClientServer} {
   const idle = new Map<Socket, IsIdle>();
+  const http = new HttpService(specialist);
   // A client may end its side after its last request and still wait for the reply.
   const server = createServer({allowHalfOpen: true, noDelay: true}, socket => {
     socket.once('close', () => idle.delete(socket));
-    idle.set(socket, serve(socket, specialist, serveHttp));
+    idle.set(
+      socket,
+      serve(socket, specialist, begin => http.serve(socket, begin)),
+    );
   });
   const clients = (): ClientServer => {
     // Out of file descriptors, say: those that are connected are still served.
@@ -87,7 +91,10 @@ function create(specialist: Specialist): {server: Server; clients: () => ClientS
     return {
       port: typeof address === 'object' && address !== null ? address.port : 0,
       listener: server,
-      close: () => closeAll(server, [...idle.keys()]),
+      close: () => {
+        http.close();
+        return closeAll(server, [...idle.keys()]);
+      },
       retire: graceMs => {
         server.close();
         return untilIdle(idle, graceMs);

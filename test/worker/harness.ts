@@ -61,6 +61,10 @@ export class Call {
     this.#push({type: 'text', text});
   }
 
+  emit(event: ChatEvent): void {
+    this.#push(event);
+  }
+
   end(text = '', tokens = {inputTokens: 3, outputTokens: 5}): void {
     if (text !== '') this.say(text);
     this.#push({type: 'end', model: this.request.model, stopReason: 'end', ...tokens});

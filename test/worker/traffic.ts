@@ -35,6 +35,7 @@ export class Traffic {
       long: lines => this.#longChat(lines),
       'half-closed': lines => this.#halfClosed(lines),
       http: lines => this.#http(lines),
+      'http kept open': lines => this.#httpChats(lines, 40),
       silent: lines => this.#silent(lines),
     };
     this.#loops = Object.entries(visits).map(([kind, visit]) => this.#loop(kind, visit));
@@ -94,10 +95,24 @@ export class Traffic {
   }
 
   async #http(lines: Lines): Promise<void> {
-    lines.socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n');
+    lines.socket.write('GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
     await lines.end();
     if (!lines.text.startsWith('HTTP/1.1 200 OK')) throw new Error(`HTTP: ${JSON.stringify(lines.text)}`);
     this.exchanges++;
+  }
+
+  /** Until the specialist says that the connection ends. */
+  async #httpChats(lines: Lines, count: number): Promise<void> {
+    const body = JSON.stringify({messages: [{role: 'user', content: 'hello'}]});
+    const head = `POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n`;
+    for (let n = 0; n < count && !this.#stopped; n++) {
+      lines.socket.write(head + body);
+      const answer = await lines.httpAnswer();
+      if (!answer.startsWith('HTTP/1.1 200 OK')) throw new Error(`HTTP: ${JSON.stringify(answer)}`);
+      if (!answer.includes(`"model":"${this.#options.aiId}"`)) throw new Error(`not ours: ${answer}`);
+      this.exchanges++;
+      if (answer.includes('\r\nConnection: close\r\n')) return lines.end();
+    }
   }
 
   /** Says nothing; being let go with a FIN is fine. */
@@ -145,6 +160,22 @@ class Lines {
       }
       if (this.#error) throw this.#error;
       if (this.#ended) throw new Error('cut: the connection ended before the answer');
+      await this.#change();
+    }
+  }
+
+  /** One whole answer of those that announce their length. */
+  async httpAnswer(): Promise<string> {
+    for (;;) {
+      const text = this.text.slice(this.#taken);
+      const head = /^HTTP[^]*?\r\nContent-Length: (\d+)\r\n[^]*?\r\n\r\n/.exec(text);
+      const length = head === null ? Infinity : head[0].length + Number(head[1]);
+      if (text.length >= length) {
+        this.#taken += length;
+        return text.slice(0, length);
+      }
+      if (this.#error) throw this.#error;
+      if (this.#ended) throw new Error(`cut: the connection ended before the answer, after ${JSON.stringify(text)}`);
       await this.#change();
     }
   }
