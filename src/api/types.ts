@@ -272,6 +272,8 @@ export interface LoadedFleet {
   /** `.env.tekton` beside the fleet file, if there is one: secrets are looked up there after the environment. */
   readonly envFile?: string;
   readonly specialists: readonly Desired[];
+  /** Git commit of the folder that the fleet file is in; absent where that is not known. */
+  readonly revision?: string;
   /** Overrides that the applying command read from its environment, by variable; recorded with the fleet. */
   readonly overrides: Readonly<Record<string, string>>;
   /** Remarks that a person should see (TEKTON_REGISTER_AI=false and such). */
@@ -421,13 +423,39 @@ export interface NamedStatus {
   readonly status: SpecialistStatus;
 }
 
+/** How a fleet stands, in numbers: `declared` is all of it, every other number is of those. */
+export interface FleetCounts {
+  readonly declared: number;
+  /** Meant to run. */
+  readonly enabled: number;
+  readonly live: number;
+  readonly ready: number;
+  readonly progressing: number;
+  readonly stalled: number;
+}
+
+/** Something that went wrong in a fleet: its last Warning event. */
+export interface FleetError {
+  /** ISO 8601. */
+  readonly at: string;
+  readonly reason: string;
+  /** Absent: it was about the fleet as a whole. */
+  readonly aiId?: string;
+  readonly message: string;
+}
+
 /** `status/<namespace>.<fleet>.json`. */
 export interface FleetStatus {
   readonly formatVersion: number;
   readonly name: string;
   readonly namespace: string;
-  /** Last pass over the whole fleet, ISO 8601. */
+  /** Last pass over the whole fleet that found something new, ISO 8601. */
   readonly syncedAt: string;
+  /** Git commit that the source's folder was at when it was applied; absent where it is in no repository. */
+  readonly revision?: string;
+  readonly counts: FleetCounts;
+  /** Stays until the next one, whether or not it is mended by now. */
+  readonly lastError?: FleetError;
   /** Why the source can't be read or applied; the last good spec stays in force. */
   readonly sourceError?: {
     readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld';

@@ -82,7 +82,9 @@ export interface RolloutHistoryOptions extends GlobalOptions {
   readonly output: 'table' | 'json';
 }
 
-export type StatusOptions = GlobalOptions;
+export interface StatusOptions extends GlobalOptions {
+  readonly output: 'table' | 'json' | 'yaml';
+}
 export type DescribeOptions = GlobalOptions;
 export type WhyOptions = GlobalOptions;
 

@@ -1,6 +1,7 @@
 /** Things that happened, in order, written in batches. */
 import {describeError} from '../api/errors.js';
-import type {FleetEvent} from '../api/types.js';
+import type {FleetError, FleetEvent} from '../api/types.js';
+import {fleetId} from './fleets.js';
 import type {FleetKey, Ports} from './ports.js';
 
 export interface NewEvent {
@@ -13,6 +14,8 @@ export interface NewEvent {
 
 export class EventLog {
   readonly #ports: Pick<Ports, 'clock' | 'store' | 'log'>;
+  /** By fleet: the last of its Warnings. */
+  readonly #lastErrors = new Map<string, FleetError>();
   #pending: FleetEvent[] = [];
   #writing: Promise<void> = Promise.resolve();
 
@@ -22,7 +25,9 @@ export class EventLog {
 
   add({type, reason, message, key, aiId}: NewEvent): void {
     const {namespace, fleet} = key;
-    this.#pending.push({at: this.#ports.clock.iso(), type, reason, namespace, fleet, ...(aiId && {aiId}), message});
+    const at = this.#ports.clock.iso();
+    if (type === 'Warning') this.#lastErrors.set(fleetId(key), {at, reason, ...(aiId && {aiId}), message});
+    this.#pending.push({at, type, reason, namespace, fleet, ...(aiId && {aiId}), message});
     this.#ports.log[type === 'Normal' ? 'info' : 'warn'](
       {reason, aiId: aiId ?? `${namespace}/${fleet}`, message},
       'event',
@@ -38,6 +43,11 @@ export class EventLog {
     message: string,
   ): void {
     this.add({type, reason, message, key, aiId});
+  }
+
+  /** The last Warning about a fleet or one of its specialists. */
+  lastError(key: FleetKey): FleetError | undefined {
+    return this.#lastErrors.get(fleetId(key));
   }
 
   /** Resolves when everything said so far is written, or could not be. */

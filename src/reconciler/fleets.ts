@@ -247,8 +247,10 @@ function missing(record: FleetRecord, loaded: LoadedFleet): readonly string[] {
   return record.specialists.filter(d => !declared.has(d.aiId)).map(d => d.aiId);
 }
 
+/** A commit that touches nothing of what is declared changes nothing. */
 function sameContent(a: FleetRecord, b: FleetRecord): boolean {
-  return JSON.stringify({...a, appliedAt: ''}) === JSON.stringify({...b, appliedAt: ''});
+  const content = (record: FleetRecord): string => JSON.stringify({...record, appliedAt: '', revision: undefined});
+  return content(a) === content(b);
 }
 
 function reasonOf(error: unknown): NonNullable<Fleet['sourceError']>['reason'] | undefined {

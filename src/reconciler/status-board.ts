@@ -9,6 +9,7 @@ import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
 import type {ModelMonitor} from './models.js';
 import type {FleetKey, Ports} from './ports.js';
+import {countsOf} from './rollup.js';
 import type {Specialist} from './specialist.js';
 import type {Specialists} from './specialists.js';
 import {computeStatus} from './status.js';
@@ -133,9 +134,9 @@ export class StatusBoard {
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
-  #look({key, record, sourceError}: Fleet): FleetStatus {
-    const {specialists, ports} = this.#options;
-    const {name, namespace} = record;
+  #look({key, record, statusBefore, sourceError}: Fleet): FleetStatus {
+    const {specialists, ports, events} = this.#options;
+    const {name, namespace, revision} = record;
     const sorted = [...specialists.inFleet(key)].sort((a, b) => (a.aiId < b.aiId ? -1 : 1));
     const named = sorted.flatMap((specialist): readonly NamedStatus[] => {
       const who = specialist.who();
@@ -147,7 +148,15 @@ export class StatusBoard {
       return [{...who, status}];
     });
     const syncedAt = ports.clock.iso();
-    return {formatVersion, name, namespace, syncedAt, ...(sourceError && {sourceError}), specialists: named};
+    const lastError = events.lastError(key) ?? statusBefore?.lastError;
+    return {
+      ...{formatVersion, name, namespace, syncedAt},
+      ...(revision !== undefined && {revision}),
+      counts: countsOf(named.map(({status}) => status)),
+      ...(lastError && {lastError}),
+      ...(sourceError && {sourceError}),
+      specialists: named,
+    };
   }
 
   #statusOf(specialist: Specialist): SpecialistStatus {

@@ -13,6 +13,7 @@ import type {Fleet} from './fleet.js';
 import {gather} from './gather.js';
 import type {GatherOptions, Group} from './gather.js';
 import {knownProviders} from './providers.js';
+import {revisionOf} from './revision.js';
 
 export interface LoadOptions extends GatherOptions {
   /** Where overrides are looked up, before `.env.tekton` beside the fleet file. Secrets are not looked up here. */
@@ -48,8 +49,10 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
       const specialists = await Promise.all(
         fleet.entries.map(entry => desire(fleet, entry, providers, options.shippedExpertise)),
       );
+      const revision = fleet.group.source.type === 'files' ? await revisionOf(fleet.group.folder) : undefined;
       return {
         ...outline(fleet),
+        ...(revision !== undefined && {revision}),
         ...(envFile !== undefined && {envFile}),
         specialists,
         overrides: fleet.overrides.recorded,
@@ -66,7 +69,7 @@ async function fleetWithEnvironment(
   return {fleet: fleetOf(group, new Overrides(environment, envFile)), envFile: envFile?.path};
 }
 
-function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 'envFile'> {
+function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 'envFile' | 'revision'> {
   const {group, name, namespace, fields, overrides} = fleet;
   const {off} = overrides;
   const notices = [...group.notices];

@@ -240,6 +240,30 @@ describe('get -w', () => {
     expect(lines[2]).toMatch(/^athena +athena +True +Ready/);
     expect(lines[2]?.indexOf('True')).toBe(lines[0]?.indexOf('READY'));
   });
+
+  it('rolls a fleet up', async () => {
+    const revision = '1234567890123456789012345678901234567890';
+    await writeFleet(state.home, [athena], {revision});
+    await pretendController(state.home, '2026-01-05T10:00:00.000Z');
+    const lastError = {at: '2026-01-05T10:00:01.000Z', reason: 'Exited', aiId: 'athena-ai', message: 'signal SIGKILL'};
+    await writeStatus(state.home, athena, readyStatus, {syncedAt: '2026-01-05T10:00:02.000Z', lastError});
+    const {out} = await cli(['status', '-o', 'json'], {home: state.home});
+    // The sample says nothing of Live.
+    const counts = {declared: 1, enabled: 1, live: 0, ready: 1, progressing: 0, stalled: 0};
+    const synced = {syncedAt: '2026-01-05T10:00:02.000Z', lastError};
+    expect(JSON.parse(out)).toEqual({
+      apiVersion: 'tekton.ai/v1alpha1',
+      kind: 'List',
+      items: [
+        {
+          apiVersion: 'tekton.ai/v1alpha1',
+          kind: 'Fleet',
+          metadata: {name: 'dev', namespace: 'default'},
+          status: {appliedAt: expect.any(String), revision, stopped: false, counts, ...synced},
+        },
+      ],
+    });
+  });
 });
 
 async function readJson(file: string): Promise<Record<string, unknown>> {

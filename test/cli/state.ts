@@ -1,4 +1,5 @@
 /** A private state folder with what a test wants to find in it. */
+import {countsOf} from '../../src/reconciler/rollup.js';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
@@ -73,6 +74,7 @@ export async function writeStatus(
     name: desired.fleet,
     namespace: desired.namespace,
     syncedAt: new Date().toISOString(),
+    counts: countsOf([status]),
     specialists: [{aiId, name, component, roles: expertise.roles, labels, generation, status}],
     ...over,
   });

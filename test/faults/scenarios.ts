@@ -4,6 +4,7 @@ import {join, resolve} from 'node:path';
 import type {FleetEvent, FleetRecord, FleetStatus, ProcessIdentity} from '../../src/api/types.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
 import {kernelLocks, openKernelLock} from '../../src/registry/kernel-lock.js';
+import {countsOf} from '../../src/reconciler/rollup.js';
 import type {Code} from './code.js';
 import type {Scenario, Session} from './explore.js';
 import {outside} from './faulty-fs.js';
@@ -168,7 +169,14 @@ const fleet: FleetRecord = {
   stopped: false,
 };
 
-const status: FleetStatus = {formatVersion: 1, name: 'dev', namespace: 'default', syncedAt: '1', specialists: []};
+const status: FleetStatus = {
+  formatVersion: 1,
+  name: 'dev',
+  namespace: 'default',
+  syncedAt: '1',
+  counts: countsOf([]),
+  specialists: [],
+};
 const key = {namespace: 'default', name: 'dev'};
 
 const launches: Scenario['look'] = (code, home) => code.readLaunchRecords(home);

@@ -39,6 +39,25 @@ describe('a worker that is killed', () => {
     expect(world.registry.entries.find(e => e.aiId === 'athena-ai')?.metadata['pid']).toBe(1003);
   });
 
+  it('is the last error of its fleet, which is counted as it stands, also for the next controller', async () => {
+    const counts = {declared: 2, enabled: 2, live: 2, ready: 2, progressing: 0, stalled: 0};
+    const fleetStatus = () => world.store.statuses.get('default/dev');
+    expect(fleetStatus()).toMatchObject({counts});
+    expect(fleetStatus()).not.toHaveProperty('lastError');
+    world.runtime.process('athena').end({signal: 'SIGKILL'});
+    await world.clock.advance(500);
+    const lastError = {reason: 'Exited', aiId: 'athena-ai', message: 'pid 1001 ended with signal SIGKILL'};
+    expect(fleetStatus()).toMatchObject({counts, lastError});
+    await world.apply([desire('athena'), desire('hermes', {enabled: false})]);
+    await controller.loadRecords();
+    await world.clock.advance(500);
+    expect(fleetStatus()).toMatchObject({counts: {...counts, enabled: 1, live: 1, ready: 1}, lastError});
+    await controller.close();
+    await world.start();
+    await world.clock.advance(500);
+    expect(fleetStatus()).toMatchObject({lastError});
+  });
+
   it('comes back where it was, though a lower port has become free', async () => {
     await world.apply([desire('hermes')]);
     await controller.loadRecords();

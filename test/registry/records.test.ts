@@ -1,3 +1,4 @@
+import {countsOf} from '../../src/reconciler/rollup.js';
 import {execFileSync} from 'node:child_process';
 import {chmodSync, linkSync, mkdirSync, readFileSync, readdirSync, statSync, symlinkSync, writeFileSync} from 'node:fs';
 import {beforeEach, describe, expect, test} from '@jest/globals';
@@ -157,7 +158,14 @@ describe('fleet records', () => {
 });
 
 test('a fleet status comes back as written, and a damaged one is none', async () => {
-  const status: FleetStatus = {formatVersion: 1, name: 'dev', namespace: 'a', syncedAt: '', specialists: []};
+  const status: FleetStatus = {
+    formatVersion: 1,
+    name: 'dev',
+    namespace: 'a',
+    syncedAt: '',
+    counts: countsOf([]),
+    specialists: [],
+  };
   await writeFleetStatus(home, status);
   expect(readFleetStatuses(home)).toEqual([status]);
   writeFileSync(paths.fleetStatus({namespace: 'a', name: 'dev'}), '');

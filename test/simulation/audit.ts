@@ -4,6 +4,7 @@
  */
 import {condition, conditionTypes, isTrue} from '../../src/api/conditions.js';
 import {diffDeclared} from '../../src/api/hash.js';
+import type {WorkerConfig} from '../../src/protocol/control.js';
 import type {Desired, FleetRecord, FleetStatus, NamedStatus, SpecialistStatus} from '../../src/api/types.js';
 import type {RegistryEntry} from '../../src/registry/registry-text.js';
 import type {Blow} from './machine.js';
@@ -20,6 +21,7 @@ export type Rule =
   | 'a foreign entry is lost'
   | 'stopped without a reason'
   | 'replaced without a reason'
+  | 'a change by hand is undone'
   | 'an acknowledged change is lost'
   | 'pruned by a half-written file'
   | 'a generation went back'
@@ -64,6 +66,8 @@ const smallFleet = 4;
 /** How long a status may say Ready of one that is not, by what there is to be noticed, ms. */
 const lagMs = {process: 10_000, hung: 80_000, model: 90_000};
 const auditEveryMs = 500;
+/** As controlTimeoutMs of worker.ts, and a little more. */
+const onItsWayMs = 6_000;
 /** As the probe's default threshold. */
 const threshold = 3;
 
@@ -88,6 +92,8 @@ export class Audit {
   readonly #forgot = new Set<string>();
   /** Files that are half written, or were a moment ago, by fleet. */
   readonly partial = new Map<string, HalfWritten>();
+  /** Something has happened but what hands do to workers. */
+  disturbed = false;
   /** Nothing is concluded about what could have been known before this time. */
   excusedUntil = 0;
   #auditedAt = 0;
@@ -96,6 +102,7 @@ export class Audit {
     this.#world = world;
     world.machine.onBlow = blow => this.#blow(blow);
     world.onReplace = (by, victim) => this.#replaced(by, victim);
+    world.onConfigure = (by, worker, config) => this.#configured(by, worker, config);
     world.files.onRegistered = entries => this.#registered(entries);
     world.files.onCommit = commit => this.#committed(commit);
     world.onRead = (life, records, all) => this.#read(life, records, all);
@@ -231,13 +238,17 @@ export class Audit {
   }
 
   #registered(entries: ReadonlyMap<string, RegistryEntry>): void {
+    const before = this.#world.files.registry;
+    // Two that a hand gave one port stay so until the controllers of both have said what is true.
+    const byHand = (aiId: string, port: number): boolean => before !== 'damaged' && before.get(aiId)?.port === port;
     const ports = new Map<number, string>();
     for (const [aiId, {port}] of entries) {
       const other = ports.get(port);
-      if (other !== undefined) this.fail('a port twice in the registry', `${port} for ${other} and ${aiId}`);
+      if (other !== undefined && !(byHand(aiId, port) && byHand(other, port))) {
+        this.fail('a port twice in the registry', `${port} for ${other} and ${aiId}`);
+      }
       ports.set(port, aiId);
     }
-    const before = this.#world.files.registry;
     if (before === 'damaged' || !before.has('legacy-ai')) return;
     const isTaken = [...entries].some(([, {port}]) => port === before.get('legacy-ai')?.port);
     if (!entries.has('legacy-ai') && !isTaken) this.fail('a foreign entry is lost', 'legacy-ai');
@@ -257,6 +268,16 @@ export class Audit {
       return desired !== undefined && needsAnother(desired, victim);
     });
     if (!reason) this.fail('replaced without a reason', `${victim.uid} (${victim.aiId}) by ${by.name}`);
+  }
+
+  /** Where the policy leaves what a hand changed, it is left; as long as nothing but hands has disturbed the fleet. */
+  #configured(by: Life, {aiId, byHand}: WorkerProcess, {generation}: WorkerConfig): void {
+    const {driftPolicy, machine, scheduler} = this.#world;
+    if (driftPolicy === 'heal' || !byHand || this.disturbed) return;
+    // What was decided before is on its way; and an apply puts it right.
+    const isApplied = [...machine.actors].some(({name}) => !name.startsWith('controller'));
+    if (scheduler.now - byHand.at < onItsWayMs || isApplied || generation !== byHand.told.generation) return;
+    this.fail('a change by hand is undone', `${aiId} is configured by ${by.name}, and nothing else is declared`);
   }
 
   #isSilent(by: Life, victim: WorkerProcess): boolean {

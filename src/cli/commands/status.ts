@@ -1,10 +1,12 @@
 import {exitCodes} from '../../api/errors.js';
+import {apiVersion} from '../../api/types.js';
 import {residentBytes} from '../../registry/processes.js';
 import type {Command} from '../context.js';
 import {writeNotices} from '../notices.js';
-import {observe} from '../observe.js';
+import {observe, type Observation} from '../observe.js';
 import type {StatusOptions} from '../options.js';
-import {write, writeLine} from '../output.js';
+import {write, writeJson, writeLine, writeYaml} from '../output.js';
+import {fleetDocument, type FleetDocument} from '../print/documents.js';
 import {statusColumns, statusRow, unhealthyLines} from '../print/specialists.js';
 import {styleFor} from '../print/style.js';
 import {tableText} from '../print/table.js';
@@ -14,6 +16,11 @@ export const run: Command<StatusOptions> = async (context, _args, scope) => {
   const observation = await observe(context, scope);
   await writeNotices(context, observation);
   const {specialists} = observation;
+  if (scope.output !== 'table') {
+    const print = scope.output === 'json' ? writeJson : writeYaml;
+    await print(context.stdout, {apiVersion, kind: 'List', items: fleetsOf(observation)});
+    return exitCodes.ok;
+  }
   if (specialists.length === 0) {
     await writeLine(context.stderr, 'no specialists found');
     return exitCodes.ok;
@@ -31,3 +38,10 @@ export const run: Command<StatusOptions> = async (context, _args, scope) => {
   await write(context.stdout, tableText(statusColumns, rows) + below);
   return exitCodes.ok;
 };
+
+function fleetsOf({fleets, specialists, statuses}: Observation): readonly FleetDocument[] {
+  return fleets.map(record => {
+    const told = statuses.find(({name, namespace}) => name === record.name && namespace === record.namespace);
+    return fleetDocument(record, specialists, told);
+  });
+}

@@ -1,7 +1,7 @@
 /** The verbs that look and talk, and `worker`. */
 import {type Command as Commander, Option} from 'commander';
 import {outputFormats, parseCount, parseDuration, parsePort, parseWaitFor} from '../arguments.js';
-import type {OutputFormat, WaitFor} from '../options.js';
+import type {OutputFormat, StatusOptions, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
@@ -68,8 +68,14 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
   program
     .command('status')
     .description('components, ports, models, health and memory, and why something is not well')
+    .addOption(
+      new Option('-o, --output <format>', 'fleets rolled up as documents, or the table')
+        .choices(['table', 'json', 'yaml'])
+        .default('table'),
+    )
     .action((_options, command: Commander) => {
-      choose(() => import('../commands/status.js'), [], scope(command.optsWithGlobals<Raw>()));
+      const {output, ...raw} = command.optsWithGlobals<Raw & Pick<StatusOptions, 'output'>>();
+      choose(() => import('../commands/status.js'), [], {...scope(raw), output});
     });
 
   program
