@@ -114,7 +114,7 @@ export class Actors {
           return nextRecord(previous, loaded, {confirmed, takeOver: false, prune: true, appliedAt, version});
         });
         if (command.type === 'up' && !(await this.#findController(life))) this.controller();
-        await this.#converge(life, [record]);
+        await this.#converge(life, [record], true);
         return;
       }
       case 'down': {
@@ -164,14 +164,14 @@ export class Actors {
   }
 
   /** As converge of cli/converge.ts. */
-  async #converge(life: Life, records: readonly FleetRecord[]): Promise<void> {
+  async #converge(life: Life, records: readonly FleetRecord[], heal = false): Promise<void> {
     const {scheduler} = this.#world;
     const deadline = scheduler.now + life.random.between(5_000, 120_000);
     while (scheduler.now < deadline) {
       const running = await this.#findController(life);
       if (running) {
         try {
-          await this.#ask(life, running, 'load');
+          await this.#ask(life, running, 'load', heal ? records.map(idOf) : []);
           return await this.#follow(life, running, records, deadline);
         } catch (error) {
           if (await this.#findController(life)) throw error;
@@ -185,17 +185,17 @@ export class Actors {
           () => true,
           () => false,
         );
-      if (led) return this.#convergeHere(life, records, deadline);
+      if (led) return this.#convergeHere(life, records, deadline, heal);
       await scheduler.sleep(life, 50);
     }
   }
 
-  async #convergeHere(life: Life, records: readonly FleetRecord[], deadline: number): Promise<void> {
+  async #convergeHere(life: Life, records: readonly FleetRecord[], deadline: number, heal: boolean): Promise<void> {
     try {
       const ports = this.#ports(life);
       for (const record of records) {
         const only = {namespace: record.namespace, fleet: record.name};
-        const controller = new Controller({ports, version, follow: false, only, parallel});
+        const controller = new Controller({ports, version, follow: false, only, parallel, heal});
         try {
           await controller.start();
           await this.#until(life, [record], deadline, told => this.#subscribe(life, controller, told));
@@ -285,7 +285,7 @@ export class Actors {
   }
 
   /** As askController of cli/controller-link.ts. */
-  #ask(life: Life, server: Server, what: 'load' | 'stop'): Promise<void> {
+  #ask(life: Life, server: Server, what: 'load' | 'stop', applied: readonly string[] = []): Promise<void> {
     const {scheduler} = this.#world;
     return new Promise((resolve, reject) => {
       const back = (label: string, tell: () => void): void =>
@@ -300,7 +300,7 @@ export class Actors {
             server.stop();
             return;
           }
-          server.controller.loadRecords().then(
+          server.controller.loadRecords(applied).then(
             () => back('is told that it loaded', resolve),
             (error: unknown) => back('is refused', () => reject(new Error('refused', {cause: error}))),
           );

@@ -6,7 +6,7 @@ import type {Audit} from './audit.js';
 import {ports as range} from './declarations.js';
 import type {Says} from './declarations.js';
 import {Random} from './random.js';
-import {drawSays, names, pinnedPort} from './scenario.js';
+import {byHand, drawSays, names, pinnedPort} from './scenario.js';
 import type {Incident, Kind, Scenario} from './scenario.js';
 import type {Life} from './scheduler.js';
 import type {WorkerProcess} from './worker-process.js';
@@ -110,6 +110,7 @@ export class Incidents {
   #happen({index, kind}: Incident): void {
     const random = Random.of(this.#world.seed, `incident ${index}`);
     const phase = this.#phase();
+    if (!byHand.some(one => one === kind) && kind !== 'chats') this.#audit.disturbed = true;
     if (!this.#carryOut(kind, random)) return;
     for (const key of [kind, `${kind} × ${phase}`]) this.happened.set(key, (this.happened.get(key) ?? 0) + 1);
   }
@@ -171,6 +172,12 @@ export class Incidents {
       case 'worker told to stop by hand':
         worker?.terminate();
         return worker !== undefined;
+      case 'worker configured by hand':
+        return this.#configureByHand(worker, random);
+      case 'worker drained by hand':
+        if (!worker?.listening || worker.draining) return false;
+        worker.drainByHand();
+        return true;
       case 'successor killed': {
         const successor = [...machine.workers].find(one => one.predecessor?.alive);
         successor?.exit({code: null, signal: 'SIGKILL'});
@@ -500,6 +507,16 @@ export class Incidents {
     else entries.set(aiId, {...entry, port: range.to - random.below(3)});
     files.registry = entries;
     files.onChange('registry');
+    return true;
+  }
+
+  /** What it does is another thing then; what it claims, with some hands, too. */
+  #configureByHand(worker: WorkerProcess | undefined, random: Random): boolean {
+    if (!worker?.listening || worker.draining) return false;
+    const {config} = worker;
+    const temperature = random.pick([0.1, 0.9]);
+    const claims = random.chance(0.3) && {specHash: 'by hand', declared: {...config.declared, model: 'by hand'}};
+    worker.configureByHand({...config, ...claims, parameters: {temperature}});
     return true;
   }
 

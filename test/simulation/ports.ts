@@ -305,7 +305,7 @@ export function load(world: World, key: FleetKey): LoadedFleet {
   if (content.type === 'typo') {
     throw new InvalidInputError([{file: fleetId(key), line: 1, column: 1, message: 'a typo'}]);
   }
-  return loaded(content.says, key);
+  return {...loaded(content.says, key), driftPolicy: world.driftPolicy};
 }
 
 function sourcesOf(world: World, life: Life): Sources {

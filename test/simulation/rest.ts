@@ -59,7 +59,7 @@ function fleetProblem(
     const one = named.get(aiId);
     if (!one) return `the status of ${id} lacks ${aiId}`;
     if (one.generation !== desired.generation) return `the status of ${aiId} is of generation ${one.generation}`;
-    const expected = expectation(desired, record, records);
+    const expected = expectation(desired, record, records, leftDrained(world));
     if (own.length === 0 && expected !== 'runs') {
       const said = offProblem(desired, one, expected);
       if (said) return said;
@@ -81,13 +81,22 @@ function expectation(
   desired: Desired,
   record: FleetRecord,
   records: readonly FleetRecord[],
+  drained: ReadonlySet<string>,
 ): 'runs' | 'is off' | 'may run' {
   if (record.stopped || !record.enabled || !desired.spec.enabled) return 'is off';
   const others = records.filter(other => other !== record && !other.stopped);
   const isContested = others.some(other => other.specialists.some(({aiId}) => aiId === desired.aiId));
   if (isContested || desired.spec.restartPolicy !== 'Always') return 'may run';
   const dependencies = record.specialists.filter(({name}) => desired.spec.dependsOn.includes(name));
-  return dependencies.every(one => expectation(one, record, records) === 'runs') ? 'runs' : 'may run';
+  // One that somebody had drain, and that is left so, is never Ready.
+  if (dependencies.some(({aiId}) => drained.has(aiId))) return 'may run';
+  return dependencies.every(one => expectation(one, record, records, drained) === 'runs') ? 'runs' : 'may run';
+}
+
+/** Ai ids of those that a hand had drain, and that are left so. */
+function leftDrained({machine, driftPolicy}: World): ReadonlySet<string> {
+  const drained = [...machine.workers].filter(worker => driftPolicy !== 'heal' && worker.drainedByHand);
+  return new Set(drained.map(({aiId}) => aiId));
 }
 
 function offProblem(
@@ -120,12 +129,16 @@ function runsProblem(
   const [worker, other] = own;
   if (!worker) return `${aiId} does not run: ${said(named)}`;
   if (other) return `${aiId} runs twice`;
-  const {config, port, uid} = worker;
+  const {port, uid, byHand} = worker;
+  const {status} = named;
+  const hand = handProblem(world, worker, named);
+  if (hand) return hand;
+  const config = byHand?.told ?? worker.config;
   const changes = diffDeclared(config.declared, desired.declared, {});
   if (changes.length > 0) return `${aiId} runs with another ${changes.map(({path}) => path).join(', ')}`;
-  if (!worker.listening || !worker.responsive || worker.draining) return `${aiId} does not serve`;
-  const {status} = named;
   if (status.instance?.uid !== uid || status.port !== port) return `the status of ${aiId} names another instance`;
+  if (worker.drainedByHand && worker.responsive) return undefined;
+  if (!worker.listening || !worker.responsive || worker.draining) return `${aiId} does not serve`;
   if (!isTrue(status.conditions, 'Ready')) return `${aiId} is not said to be Ready: ${said(named)}`;
   if (isTrue(status.conditions, 'Progressing')) return `${aiId} is said to be on its way: ${said(named)}`;
   const silent = audit.whyNoAnswer(named);
@@ -133,6 +146,8 @@ function runsProblem(
   if (status.observedGeneration !== generation) {
     return `${aiId} observed generation ${status.observedGeneration} of ${generation}`;
   }
+  // Nothing is told to one that is left as a hand made it.
+  if (byHand) return undefined;
   const target = desired.provider.type === 'auto' ? 'ollama' : desired.provider.type;
   if (config.provider.type !== target) return `${aiId} asks ${config.provider.type} instead of ${target}`;
   const key = desired.provider.type === 'anthropic' ? world.secrets.get('HOSTED_KEY') : undefined;
@@ -143,6 +158,18 @@ function runsProblem(
     return `the launch record of ${aiId} is of ${launch.uid}`;
   }
   return undefined;
+}
+
+/** What a hand changed is put right, or left and said to be so, as the policy has it; nothing else is said to be so. */
+function handProblem({driftPolicy, files}: World, worker: WorkerProcess, named: NamedStatus): string | undefined {
+  const {aiId, byHand, drainedByHand, config} = worker;
+  const isSaid = condition(named.status.conditions, 'Progressing')?.reason === 'Drifted';
+  if (!byHand && !drainedByHand) return isSaid ? `${aiId} is said to have drifted: ${said(named)}` : undefined;
+  if (driftPolicy === 'heal') return `${aiId} still is as a hand made it`;
+  // Where its launch record was lost, nobody knows any more what it was told.
+  const noted = files.launches.get(aiId)?.running?.['parameters'];
+  const isKnown = drainedByHand || JSON.stringify(noted) !== JSON.stringify(config.parameters);
+  return isSaid || !isKnown ? undefined : `${aiId} is not said to have drifted: ${said(named)}`;
 }
 
 function said({status}: NamedStatus): string {

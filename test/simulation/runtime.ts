@@ -551,6 +551,7 @@ export class SimulatedWorker implements Worker {
 
   async configure(config: WorkerConfig): Promise<void> {
     const revision = await this.#request<number>(`configure ${this.aiId}`, controlTimeoutMs, (process, reply) => {
+      this.#world.onConfigure(this.#life, process, config);
       process.configure(config);
       reply(process.revision);
     });

@@ -1,4 +1,5 @@
 /** What is to happen in a run, drawn from its seed before it begins: so that parts of it can be left out when it is shrunk. */
+import type {DriftPolicy} from '../../src/api/types.js';
 import type {FleetKey} from '../../src/reconciler/ports.js';
 import type {Says} from './declarations.js';
 import {Random} from './random.js';
@@ -60,7 +61,11 @@ export const faults = [
   'chats',
 ] as const;
 
-export type Kind = (typeof edits)[number] | (typeof commands)[number] | (typeof faults)[number];
+/** What somebody does to a worker past its controller. */
+export const byHand = ['worker configured by hand', 'worker drained by hand'] as const;
+
+export type Kind =
+  (typeof edits)[number] | (typeof commands)[number] | (typeof faults)[number] | (typeof byHand)[number];
 
 export interface Incident {
   readonly index: number;
@@ -79,6 +84,7 @@ export interface Scenario {
   readonly incidents: readonly Incident[];
   /** Whether somebody starts a controller again when it has gone, before the faults end. */
   readonly supervised: boolean;
+  readonly driftPolicy: DriftPolicy;
   /** From here on nothing bad happens any more, monotonic ms. */
   readonly calmAt: number;
 }
@@ -117,12 +123,25 @@ export function drawScenario(seed: number, keep: Keep = {}): Scenario {
   const fleets = drawFleets(random, keep.specialists);
   const supervised = random.chance(0.85);
   const kept = keep.incidents && new Set(keep.incidents);
+  const hands = drawHands(seed, count, chaosMs);
   return {
     fleets,
-    incidents: incidents.filter(({index}) => !kept || kept.has(index)).sort((a, b) => a.at - b.at),
+    incidents: [...incidents, ...hands].filter(({index}) => !kept || kept.has(index)).sort((a, b) => a.at - b.at),
     supervised,
+    driftPolicy: Random.of(seed, 'drift policy').pick(['heal', 'heal', 'warn', 'ignore']),
     calmAt: Math.max(chaosMs, ...incidents.map(({at}) => at)) + random.between(0, 3_000),
   };
+}
+
+/** By a stream of their own, and numbered behind the others: what else a seed draws is as it was without them. */
+function drawHands(seed: number, from: number, chaosMs: number): readonly Incident[] {
+  const random = Random.of(seed, 'by hand');
+  const count = random.chance(0.4) ? 1 + random.below(3) : 0;
+  return Array.from({length: count}, (_, i) => ({
+    index: from + i,
+    at: random.between(0, chaosMs),
+    kind: random.pick([...byHand, byHand[0]]),
+  }));
 }
 
 function drawFleets(random: Random, kept: readonly string[] | undefined): readonly Fleet[] {

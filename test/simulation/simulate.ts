@@ -41,6 +41,7 @@ export async function simulate({seed, keep, trace = false}: RunOptions): Promise
   const world = new World(seed, trace);
   const audit = new Audit(world);
   const scenario = drawScenario(seed, keep);
+  world.driftPolicy = scenario.driftPolicy;
   const actors = new Actors(world, audit);
   const incidents = new Incidents(world, actors, audit, scenario);
   const unhandled = (error: unknown): void =>

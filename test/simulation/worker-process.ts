@@ -78,6 +78,9 @@ export class WorkerProcess {
   ending = false;
   /** Configurations taken over. */
   revision = 0;
+  /** What an owner had it run with last, and when somebody else changed that; undefined: nobody did since. */
+  byHand: {readonly told: WorkerConfig; readonly at: number} | undefined;
+  drainedByHand = false;
   retired = false;
   /** It is being replaced by this one. */
   successor: WorkerProcess | undefined;
@@ -138,12 +141,15 @@ export class WorkerProcess {
   configure(config: WorkerConfig): void {
     this.config = config;
     this.revision += 1;
+    this.byHand = undefined;
   }
 
   /** By its control socket, as anybody of its user may; its owners are told. */
   configureByHand(config: WorkerConfig): void {
     this.whenResponsive(() => {
+      const told = this.byHand?.told ?? this.config;
       this.configure(config);
+      this.byHand = {told, at: this.#around.scheduler.now};
       this.notify({type: 'changed', by: 'configure', hello: this.hello()});
     });
   }
@@ -151,6 +157,7 @@ export class WorkerProcess {
   /** The same, told to drain: it goes on, and takes no new chats. */
   drainByHand(): void {
     this.whenResponsive(() => {
+      this.drainedByHand = true;
       this.drainThen(this.config.graceMs, () => undefined);
       this.notify({type: 'changed', by: 'drain', hello: this.hello()});
     });

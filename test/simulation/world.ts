@@ -1,6 +1,7 @@
 /** Everything that survives the actors: machine, state folder, fleet files, providers, secrets. */
-import type {FleetRecord, ModelCheck} from '../../src/api/types.js';
+import type {DriftPolicy, FleetRecord, ModelCheck} from '../../src/api/types.js';
 import type {Controller} from '../../src/reconciler/controller.js';
+import type {WorkerConfig} from '../../src/protocol/control.js';
 import type {Content} from './declarations.js';
 import {KernelLock} from './lock.js';
 import {Machine} from './machine.js';
@@ -45,6 +46,8 @@ export class World implements Surroundings {
   /** How watchers are served now. */
   watching: 'well' | 'late' | 'twice' | 'not' = 'well';
   server: Server | undefined;
+  /** Of every fleet. */
+  driftPolicy: DriftPolicy = 'heal';
   /** Holders of a worker, past ones included, by uid. */
   readonly handles = new Map<string, SimulatedWorker[]>();
   /** Launches and replacements under way, by uid: their own cleaning up needs no other reason. */
@@ -57,6 +60,8 @@ export class World implements Surroundings {
   /** An actor read a fleet's source. */
   onLoad: (life: Life, id: string) => void = () => undefined;
   onReplace: (life: Life, victim: WorkerProcess) => void = () => undefined;
+  /** An owner's configuration is about to be taken over. */
+  onConfigure: (life: Life, worker: WorkerProcess, config: WorkerConfig) => void = () => undefined;
   readonly #locks = new Map<string, KernelLock>();
   readonly #watchers = new Set<Watcher>();
 
