@@ -75,8 +75,11 @@ export class StatusBoard {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Who is told no here is woken by `becameReady`, even if nobody else ever saw that it wasn't. */
   isReady(specialist: Specialist): boolean {
-    return isTrue(this.#statusOf(specialist).conditions, 'Ready');
+    const ready = isTrue(this.#statusOf(specialist).conditions, 'Ready');
+    if (!ready) this.#knownReady.delete(specialist);
+    return ready;
   }
 
   /** Writes what is still to be written. */
