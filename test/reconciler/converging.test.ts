@@ -68,6 +68,26 @@ describe('a fleet that is new', () => {
     expect(world.runtime.launches).toHaveLength(5);
   });
 
+  it('replaces no more at once than it may when a change concerns the whole fleet', async () => {
+    const names = ['a', 'b', 'c', 'd', 'e'];
+    await world.apply(names.map(name => desire(name)));
+    controller = await world.start({parallel: 2});
+    await world.clock.advance(1000);
+    for (const name of names) world.runtime.always.set(name, {type: 'listen', afterMs: 1000});
+    world.runtime.log.length = 0;
+    await world.apply(names.map(name => desire(name, {env: {A: '2'}})));
+    await controller.loadRecords();
+    await world.clock.advance(0);
+    const counts = [world.runtime.log.filter(line => line.startsWith('replace')).length];
+    for (let second = 1; second <= 2; second++) {
+      await world.clock.advance(1000);
+      counts.push(world.runtime.log.filter(line => line.startsWith('replace')).length);
+    }
+    expect(counts).toEqual([2, 4, 5]);
+    await world.clock.advance(2000);
+    for (const name of names) expect(world.named(name).status).toMatchObject({phase: 'Ready', observedGeneration: 2});
+  });
+
   it('says Starting while a slow one comes up', async () => {
     await world.apply([desire('athena')]);
     world.runtime.always.set('athena', {type: 'listen', afterMs: 5000});
