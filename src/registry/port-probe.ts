@@ -1,8 +1,9 @@
 /** The kernel's word on a port. */
+import type * as net from 'node:net';
 import {errorCode} from './files.js';
 
 /** Loaded at the first probe; an import by name at each would go through the module loader, which costs as much as the probe. */
-let loadedNet: Promise<typeof import('node:net')> | undefined;
+let loadedNet: Promise<typeof net> | undefined;
 
 /**
  * Binds `host:port` for a moment, as a worker would. `denied`: a port that this user may not use at all, or an
