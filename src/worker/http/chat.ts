@@ -37,6 +37,8 @@ export async function completeChat(exchange: Exchange, specialist: Specialist): 
           break;
         case 'end':
           reply.end(event);
+          break;
+        default: // whom it asks is told with the end
       }
     }
   } catch (error) {

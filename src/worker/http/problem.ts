@@ -91,6 +91,7 @@ const lasting: Readonly<Record<string, Meaning>> = {
 const passing: Readonly<Record<string, Meaning>> = {
   quota_exceeded: {status: 429, code: 'rate_limit_exceeded'},
   queue_full: {status: 429, retryAfterMs: 1_000},
+  queue_timeout: {status: 429, retryAfterMs: 1_000},
   draining: {status: 503, retryAfterMs: 1_000},
 };
 
