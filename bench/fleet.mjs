@@ -1,9 +1,10 @@
 /** A generated fleet in a private state folder, driven through the real program. */
 import {spawn, spawnSync} from 'node:child_process';
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, readFileSync, rmSync, statSync, writeFileSync} from 'node:fs';
 import {connect} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import {environment} from './floor.mjs';
 
 const program = 'dist/tekton-ai.js';
 
@@ -29,7 +30,7 @@ export class Fleet {
   }
 
   run(...args) {
-    const env = {...process.env, TEKTON_AI_HOME: this.home};
+    const env = {...environment, TEKTON_AI_HOME: this.home};
     const result = spawnSync(process.execPath, [program, ...args], {env, encoding: 'utf8', maxBuffer: 64 << 20});
     return result;
   }
@@ -56,8 +57,14 @@ export class Fleet {
     return performance.now() - start;
   }
 
+  /** Parsed only where it is another than at the last look: who waits for a change looks every millisecond. */
   status() {
-    return JSON.parse(readFileSync(join(this.home, 'status', 'default.bench.json'), 'utf8')).specialists;
+    const file = join(this.home, 'status', 'default.bench.json');
+    const {ino, mtimeMs} = statSync(file);
+    const version = `${ino} ${mtimeMs}`;
+    if (version !== this.seen) this.specialists = JSON.parse(readFileSync(file, 'utf8')).specialists;
+    this.seen = version;
+    return this.specialists;
   }
 
   pids() {
@@ -96,7 +103,7 @@ export class Fleet {
     const pids = JSON.stringify(this.pids());
     process.kill(old.identity.pid, 'SIGKILL');
     const start = performance.now();
-    const env = {...process.env, TEKTON_AI_HOME: this.home};
+    const env = {...environment, TEKTON_AI_HOME: this.home};
     spawn(process.execPath, [program, 'controller'], {env, detached: true, stdio: 'ignore'}).unref();
     await until(() => {
       const now = JSON.parse(readFileSync(record, 'utf8'));
