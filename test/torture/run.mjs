@@ -34,7 +34,7 @@ const scenarios = {...registryScenarios, ...fleetScenarios, storm};
 const scale = values.small
   ? {writers: 8, readers: 1, entries: 200, convergeMs: 30_000}
   : {writers: 32, readers: 3, entries: 1_000, convergeMs: 120_000};
-const smallSeconds = {registry: 5, predecessor: 2, corruption: 3, fleet: 5, clients: 3, storm: 6};
+const smallSeconds = {registry: 5, predecessor: 2, corruption: 3, fleet: 5, clients: 3, storm: 4};
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = resolve(values.package ?? process.env.TEKTON_AI_PACKAGE ?? root);
 if (!existsSync(join(folder, 'dist/index.js'))) fail(`${folder}/dist is missing: build first, with npm run build`);
