@@ -20,9 +20,10 @@ export function pullModel(
   const model = splitDigest(pinned).name;
   const options = {...ollamaServer(resolved), limits: pullLimitsOf(resolved), model};
   return stream(options, signal, async function* (call) {
+    const layers: Layers = new Map();
     try {
       for await (const step of await (await ollamaClient(resolved, call)).pull({model, stream: true})) {
-        yield progressOf(step);
+        yield progressOf(step, layers);
       }
     } catch (error) {
       throw explain(call, error, {label: options.peer.label, model});
@@ -30,15 +31,23 @@ export function pullModel(
   });
 }
 
-/** Its client's types promise numbers that the server sends only for layers. */
-function progressOf({status, completed, total}: {status?: string; completed?: number; total?: number}): PullProgress {
-  return {
-    status: status ?? '',
-    ...(typeof total === 'number' && {
-      totalBytes: total,
-      completedBytes: typeof completed === 'number' ? completed : 0,
-    }),
-  };
+interface Step {
+  readonly status?: string;
+  readonly digest?: string;
+  readonly completed?: number;
+  readonly total?: number;
+}
+
+/** By digest: those that were begun, the largest first as a rule. */
+type Layers = Map<string, {readonly total: number; readonly completed: number}>;
+
+/** Over all layers so far. Its client's types promise numbers that the server sends only for layers. */
+function progressOf({status = '', digest = '', completed, total}: Step, layers: Layers): PullProgress {
+  if (typeof total !== 'number') return {status};
+  layers.set(digest, {total, completed: typeof completed === 'number' ? completed : 0});
+  const sum = (part: 'total' | 'completed'): number =>
+    [...layers.values()].reduce((bytes, layer) => bytes + layer[part], 0);
+  return {status, totalBytes: sum('total'), completedBytes: sum('completed')};
 }
 
 /** The server tells all that goes wrong in one line of text, with no code. */

@@ -254,10 +254,11 @@ export class ModelMonitor {
     await Promise.all(
       [...byProvider].map(async ([key, {provider, ids}]) => {
         const models = [...new Set(ids.map(id => targets.get(id)?.model ?? ''))];
+        const askedAt = this.#options.clock.monotonic();
         const checks = await this.#checkModels(group, key, provider, models);
         for (const id of ids) {
           const check = checks.get(targets.get(id)?.model ?? '');
-          if (check) this.#setCheck(current(id), id, this.#orPull(current(id), check));
+          if (check) this.#setCheck(current(id), id, this.#orPull(current(id), check, askedAt));
         }
       }),
     );
@@ -265,10 +266,12 @@ export class ModelMonitor {
   }
 
   /** A model that isn't there is fetched where that is wanted; the check then says how that goes. */
-  #orPull(wish: Wish | undefined, check: ModelCheck): ModelCheck {
+  #orPull(wish: Wish | undefined, check: ModelCheck, askedAt: number): ModelCheck {
     if (!wish?.pull || wish.target?.provider.type !== 'ollama') return check;
+    const {provider, model} = wish.target;
+    if (check.available) this.#pulls.found(provider, model);
     if (check.available || check.reason !== 'ModelNotFound') return check;
-    return this.#pulls.fetch(wish.target.provider, wish.target.model);
+    return this.#pulls.fetch(provider, model, askedAt);
   }
 
   #keepPulls(): void {

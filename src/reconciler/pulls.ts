@@ -16,6 +16,8 @@ export interface PullsOptions {
 
 type Pull =
   | {readonly type: 'under-way'; readonly abort: AbortController; readonly status: PullStatus}
+  /** Until the server has been asked whether the model is there now. */
+  | {readonly type: 'ended'; readonly at: number}
   | {readonly type: 'failed'; readonly message: string; readonly retryAt: number};
 
 /** Until a failed download is begun again, ms: doubling from the first to the second. */
@@ -35,15 +37,28 @@ export class Pulls {
   /**
    * Begins to fetch the model unless that is under way or has failed a moment ago.
    *
+   * @param askedAt monotonic ms at which the server was asked that said that it lacks the model
    * @returns how the model stands, in place of "not found"
    */
-  fetch(provider: ResolvedProvider, model: string): Extract<ModelCheck, {available: false}> {
+  fetch(provider: ResolvedProvider, model: string, askedAt: number): Extract<ModelCheck, {available: false}> {
     const key = pullKey(provider, model);
+    const before = this.#pulls.get(key);
+    if (before?.type === 'ended' && askedAt >= before.at) {
+      this.#fail(key, `${place(provider)} says that it has pulled ${model}, and lacks it all the same`);
+    }
     const known = this.#pulls.get(key);
     const due = known?.type === 'failed' && this.#options.clock.monotonic() >= known.retryAt;
     if (known === undefined || due) void this.#run(key, provider, model);
     if (known?.type === 'failed' && !due) return {available: false, reason: 'PullFailed', message: known.message};
     return {available: false, reason: 'Pulling', message: `${model} is being pulled from ${place(provider)}`};
+  }
+
+  /** The model is there. */
+  found(provider: ResolvedProvider, model: string): void {
+    const key = pullKey(provider, model);
+    if (this.#pulls.get(key)?.type === 'under-way') return;
+    this.#pulls.delete(key);
+    this.#failures.delete(key);
   }
 
   /** How far the download is that this model waits for. */
@@ -81,19 +96,22 @@ export class Pulls {
       if (!pull) throw new Error(`${provider.name} fetches no models`);
       for await (const progress of pull(model, signal)) this.#note(key, abort, {model, ...statusOf(progress)});
       signal.throwIfAborted();
-      this.#pulls.delete(key);
-      this.#failures.delete(key);
+      this.#pulls.set(key, {type: 'ended', at: clock.monotonic()});
       log.info({model, provider: provider.name}, 'model pulled');
     } catch (error) {
       if (signal.aborted) return;
-      const failures = (this.#failures.get(key) ?? 0) + 1;
-      this.#failures.set(key, failures);
-      const waitMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10));
-      const message = describeError(error);
-      this.#pulls.set(key, {type: 'failed', message, retryAt: clock.monotonic() + waitMs});
-      log.warn({model, provider: provider.name, error: message}, 'cannot pull the model');
+      this.#fail(key, describeError(error));
     }
     ended(key);
+  }
+
+  #fail(key: string, message: string): void {
+    const {clock, log} = this.#options;
+    const failures = (this.#failures.get(key) ?? 0) + 1;
+    this.#failures.set(key, failures);
+    const waitMs = Math.min(longestRetryMs, firstRetryMs * 2 ** Math.min(failures - 1, 10));
+    this.#pulls.set(key, {type: 'failed', message, retryAt: clock.monotonic() + waitMs});
+    log.warn({key, error: message}, 'cannot pull a model');
   }
 
   /** Told only when a person would see a difference. */

@@ -4,7 +4,7 @@ import {join} from 'node:path';
 import {afterEach, expect, it} from '@jest/globals';
 import {startAnthropic} from '../fakes/anthropic-server.js';
 import type {ModelServer} from '../fakes/model-server.js';
-import {startOllama} from '../fakes/ollama-server.js';
+import {pullSteps, startOllama} from '../fakes/ollama-server.js';
 import {startOpenAi} from '../fakes/openai-server.js';
 import {conditionText, isReady, sandboxes, until, type Sandbox} from './harness.js';
 
@@ -55,6 +55,31 @@ it('ends early with 3 and the address when Ollama is away, and is Ready without 
 
   await back.close();
   await box.untilItem('athena', item => conditionText(item, 'Ready').startsWith('False ProviderUnreachable'));
+});
+
+it('fetches a model that two specialists want and Ollama lacks, once, and waits for it', async () => {
+  const box = await sandbox();
+  const models: string[] = [];
+  const ollama = await serve(
+    startOllama({
+      models,
+      reply: ({path, body}) => {
+        if (path !== '/api/pull') return {};
+        models.push(String(body['name']));
+        return {chunks: pullSteps, chunkDelayMs: 200};
+      },
+    }),
+  );
+  await box.declare({
+    providers: {ollama: {type: 'ollama', baseUrl: ollama.url}},
+    defaults: {provider: 'ollama', model: 'llama3.2:3b', pull: 'IfNotPresent'},
+    specialists: ['athena', 'hermes'],
+  });
+  const apply = await box.ok(['apply', '--wait', '--timeout', '60s']);
+  expect(apply.stderr).toContain('llama3.2:3b: Pulling 50%\n');
+  expect(apply.stderr).toMatch(/^athena: Ready on port \d+ ollama:llama3.2:3b$/m);
+  expect(ollama.requests.filter(({path}) => path === '/api/pull')).toHaveLength(1);
+  expect((await box.ok(['chat', 'hermes', 'hello'])).stdout).toBe('You said: hello\n');
 });
 
 it('streams a chat through the ollama package with the parameters of the specialist', async () => {

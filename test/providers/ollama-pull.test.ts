@@ -37,6 +37,18 @@ async function all(steps: AsyncIterable<PullProgress>): Promise<PullProgress[]> 
 const pulls = (): readonly SeenRequest[] => server.requests.filter(({path}) => path === '/api/pull');
 
 describe('a pull', () => {
+  it('counts all layers together', async () => {
+    const step = (digest: string, total: number, completed: number) =>
+      JSON.stringify({status: `pulling ${digest}`, digest, total, completed});
+    server.next({chunks: [step('a', 900, 900), step('b', 100, 0), step('b', 100, 60)]});
+    expect((await all(pull())).map(({completedBytes, totalBytes}) => [completedBytes, totalBytes])).toEqual([
+      [900, 900],
+      [900, 1000],
+      [960, 1000],
+      [undefined, undefined],
+    ]);
+  });
+
   it("tells the server's steps, with bytes while a layer is fetched, and ends when the model is there", async () => {
     server.next({chunks: pullSteps});
     const totalBytes = 5_000_000_000;

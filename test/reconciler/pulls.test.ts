@@ -94,6 +94,19 @@ describe('the monitor', () => {
     expect([first, second - first, third - second]).toEqual([15, 30, 60]);
   });
 
+  it('does not fetch on and on what the server says that it has fetched and lacks all the same', async () => {
+    await want('a');
+    world.models.pulls[0]?.step('done');
+    await settle();
+    expect(monitor.check('a')).toEqual({
+      available: false,
+      reason: 'PullFailed',
+      message: 'ollama at http://127.0.0.1:11434 says that it has pulled llama3, and lacks it all the same',
+    });
+    await world.clock.advance(14_000);
+    expect(world.models.pulls).toHaveLength(1);
+  });
+
   it('ends a download that nobody wants any more', async () => {
     await want('a');
     await want('b');
