@@ -66,8 +66,8 @@ const smallFleet = 4;
 /** How long a status may say Ready of one that is not, by what there is to be noticed, ms. */
 const lagMs = {process: 10_000, hung: 80_000, model: 90_000};
 const auditEveryMs = 500;
-/** As controlTimeoutMs of worker.ts, and a little more. */
-const onItsWayMs = 6_000;
+/** Until a fleet that nothing disturbs has come up, and nothing is on its way to any worker. */
+const settledMs = 15_000;
 /** As the probe's default threshold. */
 const threshold = 3;
 
@@ -92,7 +92,7 @@ export class Audit {
   readonly #forgot = new Set<string>();
   /** Files that are half written, or were a moment ago, by fleet. */
   readonly partial = new Map<string, HalfWritten>();
-  /** Something has happened but what hands do to workers. */
+  /** Something has happened that may have a worker configured though its declaration is as before. */
   disturbed = false;
   /** Nothing is concluded about what could have been known before this time. */
   excusedUntil = 0;
@@ -270,13 +270,13 @@ export class Audit {
     if (!reason) this.fail('replaced without a reason', `${victim.uid} (${victim.aiId}) by ${by.name}`);
   }
 
-  /** Where the policy leaves what a hand changed, it is left; as long as nothing but hands has disturbed the fleet. */
+  /** Where the policy leaves what a hand changed, it is left; as long as there is no other reason. */
   #configured(by: Life, {aiId, byHand}: WorkerProcess, {generation}: WorkerConfig): void {
-    const {driftPolicy, machine, scheduler} = this.#world;
+    const {driftPolicy, machine} = this.#world;
     if (driftPolicy === 'heal' || !byHand || this.disturbed) return;
-    // What was decided before is on its way; and an apply puts it right.
+    // What was decided while the fleet came up may be on its way still; and an apply puts it right.
     const isApplied = [...machine.actors].some(({name}) => !name.startsWith('controller'));
-    if (scheduler.now - byHand.at < onItsWayMs || isApplied || generation !== byHand.told.generation) return;
+    if (byHand.at < settledMs || isApplied || generation !== byHand.told.generation) return;
     this.fail('a change by hand is undone', `${aiId} is configured by ${by.name}, and nothing else is declared`);
   }
 

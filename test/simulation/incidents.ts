@@ -12,6 +12,29 @@ import type {Life} from './scheduler.js';
 import type {WorkerProcess} from './worker-process.js';
 import type {ProviderState, World} from './world.js';
 
+/** After these, too, nobody has a reason to configure a worker whose declaration is as before. */
+const harmless = new Set<Kind>([
+  ...byHand,
+  'chats',
+  'typo',
+  'worker killed',
+  'pid reused',
+  'launches end at once',
+  'launches hang',
+  'launches are slow',
+  'spawn fails',
+  'port stolen',
+  'stranger listens',
+  'registry damaged',
+  'registry removed',
+  'registry edited',
+  'watch events lost',
+  'watch events late',
+  'watch events doubled',
+  'wall clock jumps',
+  'second controller',
+]);
+
 export class Incidents {
   /** How often what happened, and while what was under way. */
   readonly happened = new Map<string, number>();
@@ -110,7 +133,7 @@ export class Incidents {
   #happen({index, kind}: Incident): void {
     const random = Random.of(this.#world.seed, `incident ${index}`);
     const phase = this.#phase();
-    if (!byHand.some(one => one === kind) && kind !== 'chats') this.#audit.disturbed = true;
+    if (!harmless.has(kind)) this.#audit.disturbed = true;
     if (!this.#carryOut(kind, random)) return;
     for (const key of [kind, `${kind} × ${phase}`]) this.happened.set(key, (this.happened.get(key) ?? 0) + 1);
   }
