@@ -34,6 +34,7 @@ export const reasons = [
   'Unauthorized',
   'SecretMissing',
   'QuotaExceeded',
+  'BudgetExceeded',
   'PortsExhausted',
   'PortTaken',
   'Conflict',

@@ -23,7 +23,7 @@ type Optional = 'component' | 'provider' | 'model' | 'expertise' | 'auth' | 'por
 export const specialistDefaults: Omit<SpecialistSpec, Optional> = {
   enabled: true,
   parameters: {},
-  concurrency: {max: 4, queue: 64},
+  concurrency: {max: 4, queue: 64, queueSeconds: 300},
   sessions: {maxTurns: 50, idleMinutes: 60, persist: false},
   fallback: [],
   pull: 'Never',

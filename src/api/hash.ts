@@ -20,8 +20,19 @@ export function hashOf(value: Json): string {
 }
 
 /** One entry per dotted path. Lists are values, not folders; an empty mapping says nothing and gives no entry. */
-export function flatten(value: Json, prefix = ''): Record<string, Json> {
-  return Object.fromEntries(leaves(value, prefix));
+export function flatten(value: Json): Record<string, Json> {
+  return Object.fromEntries(leaves(value).map(({keys, value: leaf}) => [keys.join('.'), leaf]));
+}
+
+/** A value within a mapping. Keys may hold dots (`llama3.3:70b`): a dotted path can't be taken apart again. */
+export interface Leaf {
+  readonly keys: readonly string[];
+  readonly value: Json;
+}
+
+/** As `flatten`, with the keys that lead to each. */
+export function leaves(value: Json): readonly Leaf[] {
+  return [...walk(value, [])];
 }
 
 /** What differs between two declarations, field by field, sorted by path. `origins` are those of `to`. */
@@ -32,12 +43,12 @@ export function diffDeclared(from: Declared, to: Declared, origins: Readonly<Rec
     .map(path => ({path, from: own(from, path), to: own(to, path), origin: own(origins, path)}));
 }
 
-function* leaves(value: Json, path: string): Generator<[string, Json]> {
+function* walk(value: Json, keys: readonly string[]): Generator<Leaf> {
   if (value === null || typeof value !== 'object' || isList(value)) {
-    yield [path, value];
+    yield {keys, value};
     return;
   }
-  for (const [key, field] of Object.entries(value)) yield* leaves(field, path === '' ? key : `${path}.${key}`);
+  for (const [key, field] of Object.entries(value)) yield* walk(field, [...keys, key]);
 }
 
 function same(a: Json | undefined, b: Json | undefined): boolean {

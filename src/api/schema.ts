@@ -178,6 +178,13 @@ const specialistProperties = {
         default: 64,
         description: 'Chats that wait; one more is refused.',
       },
+      queueSeconds: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        maximum: 86_400,
+        default: 300,
+        description: 'How long a chat may wait before its call to the provider begins; then it fails.',
+      },
     },
     {title: 'Concurrency'},
   ),

@@ -65,7 +65,12 @@ export interface Price {
 
 export interface NamedProvider extends ProviderSpec {
   readonly name: string;
+  /** Of an undeclared `auto`: what the fleet's own providers say of calls to the ones that it chooses between. */
+  readonly choices?: {readonly ollama?: CallSettings; readonly anthropic?: CallSettings};
 }
+
+/** What holds for calls to a provider, whoever makes them. */
+export type CallSettings = Pick<ProviderSpec, 'baseUrl' | 'maxConcurrency' | 'timeouts' | 'prices'>;
 
 /** A provider with its secrets resolved: lives in memory and on the launch pipe only, never on disk or in argv. */
 export interface ResolvedProvider {
@@ -172,6 +177,14 @@ export type PullPolicy = 'Never' | 'IfNotPresent';
 /** What becomes of a prompt that doesn't fit into the context window. */
 export type OverflowPolicy = 'error' | 'trimOldest';
 
+/** How many chats of a specialist run at once, how many wait, and for how long. */
+export interface Concurrency {
+  readonly max: number;
+  readonly queue: number;
+  /** Until its call to the provider begins. Absent in what older versions wrote: 300. */
+  readonly queueSeconds?: number;
+}
+
 export interface SessionLimits {
   /** Exchanges (a message and its answer) kept per session; the oldest go first. */
   readonly maxTurns: number;
@@ -201,7 +214,7 @@ export interface SpecialistSpec {
   readonly model: string;
   readonly parameters: ChatParameters;
   readonly expertise: Expertise;
-  readonly concurrency: {readonly max: number; readonly queue: number};
+  readonly concurrency: Concurrency;
   readonly sessions: SessionLimits;
   /** Tried in order when the one before can't answer; never after the first piece of an answer. */
   readonly fallback: readonly FallbackChoice[];
@@ -410,6 +423,8 @@ export interface SpecialistStatus {
   readonly restarts: number;
   readonly lastExit?: LastExit;
   readonly usage: Usage;
+  /** As last told; absent where none is declared, or nobody has told yet. */
+  readonly budget?: BudgetState;
   readonly conditions: readonly Condition[];
 }
 

@@ -1,7 +1,7 @@
 /** Parsing of single argument values, each in one place. */
 import {InvalidArgumentError} from 'commander';
 import {conditionTypes} from '../api/conditions.js';
-import type {OutputFormat, WaitFor} from './options.js';
+import type {LabelSelector, OutputFormat, WaitFor} from './options.js';
 
 const unitMs: Readonly<Record<string, number>> = {ms: 1, s: 1000, m: 60_000, h: 3_600_000};
 
@@ -50,6 +50,34 @@ export function parseWaitFor(text: string): WaitFor {
     );
   }
   return {type: 'condition', condition, status};
+}
+
+/** "2026-11-22". @throws {InvalidArgumentError} */
+export function parseDay(text: string): string {
+  const day = /^\d{4}-\d{2}-\d{2}$/.test(text) ? new Date(`${text}T00:00:00Z`) : undefined;
+  if (day && !Number.isNaN(day.getTime()) && day.toISOString().startsWith(text)) return text;
+  throw new InvalidArgumentError('Expected a day such as 2026-11-22.');
+}
+
+/** "7d": 7; or a day. @throws {InvalidArgumentError} */
+export function parseSince(text: string): number | string {
+  const [, days] = /^(\d{1,4})d$/.exec(text) ?? [];
+  if (days !== undefined && Number(days) > 0) return Number(days);
+  if (/^\d{4}-/.test(text)) return parseDay(text);
+  throw new InvalidArgumentError('Expected days such as 7d, or a day such as 2026-11-22.');
+}
+
+/** "team=a,tier!=b,gpu,!old", as kubectl has it. @throws {InvalidArgumentError} */
+export function parseLabels(text: string): LabelSelector {
+  return text.split(',').map(term => {
+    const [, not, key = '', operator, value = ''] =
+      /^\s*(!?)([\w./-]+)\s*(?:(!=|==?)\s*([\w.-]*))?\s*$/.exec(term) ?? [];
+    if (key === '' || (not === '!' && operator !== undefined)) {
+      throw new InvalidArgumentError('Expected labels such as team=a, tier!=b, gpu or !gpu, with commas between.');
+    }
+    if (operator === undefined) return {type: not === '!' ? 'lacks' : 'has', key};
+    return {type: operator === '!=' ? 'differs' : 'equals', key, value};
+  });
 }
 
 /** Value of `--prune[=…]`. @throws {InvalidArgumentError} */

@@ -121,6 +121,10 @@ function conditionsOf(found: Verification, {host, port}: Target): readonly Condi
     return [live, stamp('Ready', 'False', 'Draining', 'finishes the chats under way, takes no new ones')];
   }
   if (check === undefined) return [live, stamp('Ready', 'Unknown', 'NotChecked', 'its health could not be asked for')];
+  const {budget} = found.hello ?? {};
+  if (budget?.exceeded === true && budget.mode === 'hard') {
+    return [live, stamp('Ready', 'False', 'BudgetExceeded', budget.message ?? 'the budget is spent')];
+  }
   const broken = check.available ? check.fallback : check;
   if (broken === undefined) return [live, stamp('Ready', 'True', 'Ready', 'a chat would be answered now')];
   const {reason, message} = broken;

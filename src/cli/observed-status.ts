@@ -33,6 +33,8 @@ export function verifiedStatus({fleet, desired, before, launch, found, now}: Fou
     restarts: before?.restarts ?? 0,
     lastExit: before?.lastExit,
     usage: ('hello' in found && found.hello?.usage) || (before?.usage ?? noUsage),
+    budgeted: desired.spec.budget !== undefined,
+    ...('hello' in found && found.hello?.budget && {budget: found.hello.budget}),
   };
   const status = computeStatus(facts, before, now);
   const healthUnknown = found.type === 'answers' && found.health === undefined && !facts.worker?.draining && !off;
@@ -113,7 +115,7 @@ function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification)
 export function modelCheck(health: HealthReply | undefined): ModelCheck | undefined {
   if (health === undefined || health.status === 'draining') return undefined;
   const message = health.message ?? health.reason ?? 'its model cannot answer';
-  if (health.status === 'healthy') {
+  if (health.status === 'healthy' || health.reason === 'BudgetExceeded') {
     const {fallback} = health;
     return {available: true, ...(fallback && {fallback: {by: fallback.by, reason: known(fallback.reason), message}})};
   }

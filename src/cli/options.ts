@@ -95,9 +95,32 @@ export interface LogsOptions extends GlobalOptions {
 }
 
 export interface ChatOptions extends GlobalOptions {
+  /** In place of a name. */
+  readonly role?: string;
   readonly session?: string;
   readonly stream: boolean;
   readonly output: 'text' | 'json';
+}
+
+/** All of them have to hold. */
+export type LabelSelector = readonly LabelTerm[];
+
+export type LabelTerm =
+  | {readonly type: 'equals' | 'differs'; readonly key: string; readonly value: string}
+  | {readonly type: 'has' | 'lacks'; readonly key: string};
+
+export interface UsageOptions extends GlobalOptions {
+  /** Days, today included, or the first day. */
+  readonly since?: number | string;
+  readonly day?: string;
+  readonly by: 'specialist' | 'provider' | 'model' | 'day';
+  readonly selector: LabelSelector;
+  readonly output: OutputFormat;
+}
+
+export interface TopOptions extends GlobalOptions {
+  readonly output: OutputFormat;
+  readonly watch: boolean;
 }
 
 export interface EventsOptions extends GlobalOptions {

@@ -84,7 +84,8 @@ function notReady(view: SpecialistView): TektonError {
   return new TektonError(`cannot chat with ${view.name}: ${text}`, {hint: `tekton-ai describe ${view.name}`});
 }
 
-async function tokenFor(
+/** What its port wants to hear first; undefined: nothing. */
+export async function tokenFor(
   {spec, fleet, namespace}: SpecialistView,
   fleets: readonly FleetRecord[],
   {environment}: CommandContext,

@@ -3,7 +3,7 @@ import {randomUUID} from 'node:crypto';
 import {existsSync} from 'node:fs';
 import {dirname, join} from 'node:path';
 import {SourceUnavailableError, TektonError} from '../api/errors.js';
-import type {FleetRecord, NamedProvider, ResolvedProvider, SecretRef} from '../api/types.js';
+import type {CallSettings, FleetRecord, NamedProvider, ResolvedProvider, SecretRef} from '../api/types.js';
 import {defaultModels, genericExpertise} from '../api/defaults.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
 import {createAutoChooser} from '../providers/auto.js';
@@ -74,14 +74,27 @@ function modelsOf(environment: Environment): Models {
     resolve,
     // Checks ask about models; who answers makes no difference to them.
     client: provider => createProvider(provider, {component: 'tekton', expertise: genericExpertise('tekton')}),
-    chooser: async ({baseUrl, apiKey, keepAlive}, envFile) => {
+    chooser: async ({baseUrl, apiKey, keepAlive, maxConcurrency, timeouts, prices, choices}, envFile) => {
+      const own: CallSettings = {
+        ...(maxConcurrency !== undefined && {maxConcurrency}),
+        ...(timeouts && {timeouts}),
+        ...(prices && {prices}),
+      };
       const ollama: NamedProvider = {
         name: 'ollama',
         type: 'ollama',
         ...(baseUrl !== undefined && {baseUrl}),
         ...(keepAlive !== undefined && {keepAlive}),
+        ...own,
+        ...choices?.ollama,
       };
-      const anthropic: NamedProvider = {name: 'anthropic', type: 'anthropic', ...(apiKey && {apiKey})};
+      const anthropic: NamedProvider = {
+        name: 'anthropic',
+        type: 'anthropic',
+        ...(apiKey && {apiKey}),
+        ...own,
+        ...choices?.anthropic,
+      };
       return createAutoChooser({
         ollama: await resolve(ollama, envFile),
         anthropic: await resolve(anthropic, envFile),

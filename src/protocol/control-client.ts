@@ -120,6 +120,8 @@ function parseControlLine(value: unknown): ControlReply | ControlNotice | {reado
     case 'model-suspect':
     case 'usage':
       return value as ControlNotice;
+    case 'budget':
+      return 'budget' in value && typeof value.budget === 'object' ? (value as ControlNotice) : undefined;
     case 'changed':
       return 'hello' in value && typeof value.hello === 'object' ? (value as ControlNotice) : undefined;
     default:

@@ -1,7 +1,9 @@
 /** What a worker is told: at launch on its standard input, later by `configure` on its control socket. */
 import type {
   Budget,
+  BudgetState,
   ChatParameters,
+  Concurrency,
   Expertise,
   Json,
   ModelCheck,
@@ -34,7 +36,7 @@ export interface WorkerConfig {
   readonly choice: ModelChoice;
   readonly parameters: ChatParameters;
   readonly expertise: Expertise;
-  readonly concurrency: {readonly max: number; readonly queue: number};
+  readonly concurrency: Concurrency;
   readonly sessions: SessionLimits;
   /** Tried in order after `provider` and `model`. Absent in messages of versions that knew none, as the next two are. */
   readonly fallback?: readonly FallbackTarget[];
@@ -110,7 +112,7 @@ export type ControlRequest =
    * that leaves before the socket has changed hands calls it off.
    */
   | ({readonly id: number; readonly type: 'replace'} & SuccessorOrder)
-  /** From now on this connection also gets `ControlNotice` lines. */
+  /** From now on this connection also gets `ControlNotice` lines; the reply says with a hello what it was until then. */
   | {readonly id: number; readonly type: 'subscribe'};
 
 export interface Hello {
@@ -142,7 +144,10 @@ export interface Hello {
   readonly retired?: boolean;
   /** A handover is under way: which of the two will listen is known in a moment. */
   readonly replacing?: boolean;
+  /** Of this process. */
   readonly usage: Usage;
+  /** Absent: none is declared. */
+  readonly budget?: BudgetState;
 }
 
 export type ControlReply =
@@ -169,5 +174,7 @@ export type ControlNotice =
   /** A chat failed at the provider, or works again: the owner should check the model now. */
   | {readonly type: 'model-suspect'; readonly code: string}
   | {readonly type: 'usage'; readonly usage: Usage}
+  /** The day's budget is spent that was not, or there is room in it again. */
+  | {readonly type: 'budget'; readonly budget: BudgetState}
   /** Somebody else than who reads this changed it, or told it to stop; it is now as it says. */
   | {readonly type: 'changed'; readonly by: Interference; readonly hello: Hello};

@@ -127,7 +127,32 @@ export interface HealthReply extends Correlated {
   /** Chats of `active` that wait for a slot of their provider. */
   readonly waiting?: number;
   readonly uptime?: number;
-  readonly usage?: WireUsage & {readonly requests: number};
+  /** Since its process began. */
+  readonly usage?: HealthUsage;
+  /** The last minutes; absent: there was no chat yet. */
+  readonly recent?: RecentReply;
+  /** Processor time that its process has taken, seconds. */
+  readonly cpu?: number;
+}
+
+export interface HealthUsage extends WireUsage {
+  readonly requests: number;
+  readonly cached_input_tokens?: number;
+  readonly errors?: number;
+  readonly cancelled?: number;
+  readonly cost?: number;
+}
+
+export interface RecentReply {
+  /** What `requests` and `output_tokens` are of, a minute at most. */
+  readonly seconds: number;
+  readonly requests: number;
+  readonly output_tokens: number;
+  /** Seconds, of the last five minutes; absent: no chat was answered in them. */
+  readonly latency_p50?: number;
+  readonly latency_p95?: number;
+  readonly first_token_p50?: number;
+  readonly first_token_p95?: number;
 }
 
 export interface InfoReply extends Correlated {
@@ -159,6 +184,8 @@ export interface ChatReply extends Correlated {
   readonly stop_reason?: string;
   /** Oldest messages that were left out, so that the rest fits into the context window; absent: none. */
   readonly trimmed?: number;
+  /** Who should have answered (`provider:model`), and with which error code it didn't; absent: it did. */
+  readonly fallback?: {readonly from: string; readonly reason: string};
 }
 
 export interface StreamChunkReply extends Correlated {
@@ -177,8 +204,9 @@ export interface StreamEndMetadata {
   readonly model: string;
   readonly usage?: WireUsage;
   readonly stop_reason?: string;
-  /** As in a chat_response. */
+  /** As in a chat_response, the next one too. */
   readonly trimmed?: number;
+  readonly fallback?: ChatReply['fallback'];
 }
 
 export interface StreamEndReply extends Correlated {
@@ -226,7 +254,10 @@ export type ErrorCode =
   | 'duplicate_request_id'
   | 'unauthorized'
   | 'queue_full'
+  | 'queue_timeout'
+  | 'slots_unavailable'
   | 'draining'
+  | 'budget_exceeded'
   | 'context_length_exceeded'
   | 'secret_missing'
   | 'internal';
@@ -239,6 +270,8 @@ export interface ErrorReply extends Correlated {
   readonly code: string;
   /** Whether the same request may succeed later without anybody changing anything. */
   readonly retryable: boolean;
+  /** Seconds until that is worth trying, where somebody knows. */
+  readonly retry_after?: number;
 }
 
 export interface OtherReply extends Correlated {
@@ -273,6 +306,8 @@ export interface ReplyTo {
 export interface ErrorDetails {
   readonly code: string;
   readonly retryable?: boolean;
+  /** ms */
+  readonly retryAfterMs?: number | undefined;
   readonly requestId?: RequestId | undefined;
   /** The failed request had asked for a stream. */
   readonly stream?: boolean;
@@ -280,7 +315,7 @@ export interface ErrorDetails {
 
 export function errorReply(
   text: string,
-  {code, retryable = false, requestId, stream = false}: ErrorDetails,
+  {code, retryable = false, retryAfterMs, requestId, stream = false}: ErrorDetails,
 ): ErrorReply {
   return {
     type: stream ? 'stream_error' : 'error',
@@ -289,6 +324,7 @@ export function errorReply(
     message: text,
     code,
     retryable,
+    ...(retryAfterMs === undefined ? {} : {retry_after: Math.ceil(retryAfterMs) / 1000}),
   };
 }
 
@@ -490,6 +526,15 @@ function isSessionList(value: unknown): value is readonly WireSession[] {
 }
 
 /** Usage as it stands in replies. */
-export function wireUsage(usage: Usage): WireUsage & {readonly requests: number} {
-  return {requests: usage.requests, input_tokens: usage.inputTokens, output_tokens: usage.outputTokens};
+export function wireUsage(usage: Usage): HealthUsage {
+  const {requests, inputTokens, outputTokens, cachedInputTokens, errors, cancelled, cost} = usage;
+  return {
+    requests,
+    input_tokens: inputTokens,
+    output_tokens: outputTokens,
+    ...(cachedInputTokens !== undefined && {cached_input_tokens: cachedInputTokens}),
+    ...(errors !== undefined && {errors}),
+    ...(cancelled !== undefined && {cancelled}),
+    ...(cost !== undefined && {cost}),
+  };
 }

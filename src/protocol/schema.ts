@@ -11,6 +11,7 @@ const errorFields: Fields = {
   message: 'the same text',
   code: 'string',
   retryable: 'boolean',
+  'retry_after?': 'seconds until the same request is worth another try',
   ...correlation,
 };
 
@@ -49,12 +50,17 @@ const replies: Readonly<Record<string, Fields>> = {
     component: 'string',
     model: 'provider:model',
     clients: 'number',
-    'reason?': 'why it is degraded',
+    'reason?': 'why it is degraded; Fallback: its own model can’t answer',
     'message?': 'the same as a sentence',
+    'fallback?': '{by: provider:model that answers instead, reason}',
     active: 'chats under way',
-    queued: 'chats waiting',
+    queued: 'chats waiting for a place among those',
+    waiting: 'chats of the active that wait for a slot of their provider',
     uptime: 'seconds',
-    usage: '{requests, input_tokens, output_tokens}',
+    usage: '{requests, input_tokens, output_tokens, …} since its process began',
+    'recent?':
+      '{seconds, requests, output_tokens} of the last minute, {latency,first_token}_{p50,p95} of the last five',
+    cpu: 'seconds of processor time',
   },
   info_response: {
     ai_id: 'string',
@@ -77,12 +83,13 @@ const replies: Readonly<Record<string, Fields>> = {
     usage: '{input_tokens, output_tokens}',
     latency: 'seconds',
     stop_reason: 'end, length, stop, refusal or cancelled',
+    'fallback?': '{from: provider:model that should have answered, reason: error code}',
     'trimmed?': 'oldest messages that were left out so that the rest fits into the context window',
   },
   stream_chunk: {content: 'string', chunk_index: 'number, from 0', metadata: '{ai_id, model}'},
   stream_end: {
     metadata:
-      '{total_chunks, total_tokens (of the answer), total_time (seconds), ai_id, model, usage, stop_reason, trimmed?}',
+      '{total_chunks, total_tokens (of the answer), total_time (seconds), ai_id, model, usage, stop_reason, trimmed?, fallback?}',
   },
   sessions_response: {
     ai_id: 'string',

@@ -42,6 +42,8 @@ export class Keeper {
         case 'usage':
           if (specialist.worker === worker) specialist.usage = notice.usage;
           return touch(specialist.key);
+        case 'budget':
+          return touch(specialist.key);
         case 'model-suspect':
           // Even where the answer is the same as before, the worker has to hear it: it thinks otherwise.
           return void models.suspect(specialist.id).then(() => this.tellModel(specialist));

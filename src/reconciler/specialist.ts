@@ -1,5 +1,6 @@
 /** What the controller holds in memory of one specialist between two passes. Everything in it can be observed anew. */
 import type {Desired, FleetRecord, LastExit, ModelCheck, NamedStatus, SpecialistStatus, Usage} from '../api/types.js';
+import {addUsage, noUsage, subtractUsage} from '../api/usage.js';
 import type {Remains, Worker} from '../runtime/runtime.js';
 import {isCrashLoop, noFailures} from './backoff.js';
 import type {Backoff} from './backoff.js';
@@ -81,7 +82,7 @@ export class Specialist {
     this.lastPort ??= status.port;
     // What the running instance counted itself is in the status, too.
     const counted = status.instance?.uid === this.worker?.instance.uid ? this.usage : noUsage;
-    this.usageBefore = subtract(status.usage, [...this.retiring].map(usageOf).reduce(add, counted));
+    this.usageBefore = subtractUsage(status.usage, [...this.retiring].map(usageOf).reduce(addUsage, counted));
   }
 
   declare(desired: Desired | undefined, record: FleetRecord): void {
@@ -120,7 +121,7 @@ export class Specialist {
     this.#letGo();
     this.rollout = undefined;
     this.lastExit = exit;
-    this.usageBefore = add(this.usageBefore, this.usage);
+    this.usageBefore = addUsage(this.usageBefore, this.usage);
     this.usage = noUsage;
   }
 
@@ -135,11 +136,11 @@ export class Specialist {
 
   /** A predecessor is gone. */
   retired(worker: Worker): void {
-    if (this.retiring.delete(worker)) this.usageBefore = add(this.usageBefore, usageOf(worker));
+    if (this.retiring.delete(worker)) this.usageBefore = addUsage(this.usageBefore, usageOf(worker));
   }
 
   totalUsage(): Usage {
-    return [...this.retiring].map(usageOf).reduce(add, add(this.usageBefore, this.usage));
+    return [...this.retiring].map(usageOf).reduce(addUsage, addUsage(this.usageBefore, this.usage));
   }
 
   #letGo(): void {
@@ -192,6 +193,8 @@ export class Specialist {
         },
       }),
       model,
+      budgeted: this.desired?.spec.budget !== undefined,
+      ...(worker?.hello.budget && {budget: worker.hello.budget}),
       ...(this.rollout && {rollout: this.rollout.why, rolloutStuck: isCrashLoop(this.rollout.backoff)}),
       ...(this.drift && {drift: this.drift}),
       ...(this.progress && {progress: this.progress}),
@@ -204,27 +207,8 @@ export class Specialist {
   }
 }
 
-const noUsage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
-
 function usageOf({hello}: Worker): Usage {
   return hello.usage;
-}
-
-function add(a: Usage, b: Usage): Usage {
-  return {
-    requests: a.requests + b.requests,
-    inputTokens: a.inputTokens + b.inputTokens,
-    outputTokens: a.outputTokens + b.outputTokens,
-  };
-}
-
-function subtract(total: Usage, part: Usage): Usage {
-  const less = (a: number, b: number): number => Math.max(0, a - b);
-  return {
-    requests: less(total.requests, part.requests),
-    inputTokens: less(total.inputTokens, part.inputTokens),
-    outputTokens: less(total.outputTokens, part.outputTokens),
-  };
 }
 
 /** What a worker in hand shows of itself. */

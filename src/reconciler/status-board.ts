@@ -146,6 +146,7 @@ export class StatusBoard {
       if (!who) return [];
       const status = this.#statusOf(specialist);
       this.#noticeReady(specialist, status);
+      this.#noticeBudget(specialist, status);
       this.#noticeMoved(specialist);
       specialist.status = status;
       return [{...who, status}];
@@ -189,6 +190,15 @@ export class StatusBoard {
     if (before?.reason === 'Fallback' && ready?.reason === 'Ready') {
       events.of(specialist, 'Normal', 'ModelRecovered', condition(conditions, 'ModelAvailable')?.message ?? '');
     }
+  }
+
+  /** Once a day: what was told is in the status, and that outlives the controller. */
+  #noticeBudget(specialist: Specialist, {budget}: SpecialistStatus): void {
+    const before = specialist.status?.budget;
+    if (budget?.exceeded !== true || (before?.exceeded === true && before.day === budget.day)) return;
+    const effect = budget.mode === 'hard' ? 'refused until midnight UTC' : 'answered all the same';
+    const message = `${budget.message ?? 'the budget was spent'}; chats are ${effect}`;
+    this.#options.events.of(specialist, 'Warning', 'BudgetExceeded', message);
   }
 
   #noticeReady(specialist: Specialist, {conditions}: SpecialistStatus): void {

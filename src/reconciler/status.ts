@@ -4,6 +4,7 @@ import type {Condition, ConditionType, Reason} from '../api/conditions.js';
 import {fallbackText} from '../api/model-check.js';
 import type {Fallback} from '../api/model-check.js';
 import type {
+  BudgetState,
   Desired,
   FleetRecord,
   Instance,
@@ -56,6 +57,10 @@ export interface Facts {
   readonly restarts: number;
   readonly lastExit: LastExit | undefined;
   readonly usage: Usage;
+  /** A budget is declared. */
+  readonly budgeted?: boolean;
+  /** How it stands, by the worker's word. */
+  readonly budget?: BudgetState;
 }
 
 /** Why a declared specialist is not to run; undefined where it is. */
@@ -79,6 +84,8 @@ export function computeStatus(facts: Facts, previous: SpecialistStatus | undefin
   };
   const conditions = decide(facts).map(({type, status, reason, message}) => stamp(type, status, {reason, message}));
   const model = facts.worker?.choice;
+  // Of one that is down, the last word stands: its successor reads the same counters.
+  const budget = facts.budgeted === true ? (facts.budget ?? previous?.budget) : undefined;
   return {
     phase: phaseOf(facts, conditions),
     observedGeneration,
@@ -89,6 +96,7 @@ export function computeStatus(facts: Facts, previous: SpecialistStatus | undefin
     restarts: facts.restarts,
     ...(facts.lastExit && {lastExit: facts.lastExit}),
     usage: facts.usage,
+    ...(budget && {budget}),
     conditions,
   };
 }
@@ -151,12 +159,19 @@ function decideReady(facts: Facts, live: Verdict, model: Verdict): Verdict {
   }
   if (live.status !== 'True') return {...live, type: 'Ready', status: 'False'};
   const fallback = fallbackOf(facts);
+  if (!fallback && model.status !== 'True') return {...model, type: 'Ready', status: 'False'};
+  if (refusesChats(facts.budget)) {
+    const message = `${facts.budget?.message ?? 'the budget is spent'}; chats are refused until midnight UTC`;
+    return {type: 'Ready', status: 'False', reason: 'BudgetExceeded', message};
+  }
   if (fallback) {
     return {type: 'Ready', status: 'True', reason: 'Fallback', message: fallbackText(fallback)};
   }
-  if (model.status === 'False') return {...model, type: 'Ready'};
-  if (model.status === 'Unknown') return {...model, type: 'Ready', status: 'False'};
   return {type: 'Ready', status: 'True', reason: 'Ready', message: 'a chat would be answered now'};
+}
+
+function refusesChats(budget: BudgetState | undefined): boolean {
+  return budget?.exceeded === true && budget.mode === 'hard';
 }
 
 /** What is wrong with the specialist's own model: that a fallback answers doesn't mend it. */
@@ -251,7 +266,8 @@ export function outlook(named: NamedStatus): Outlook {
   if (ready.status === 'True') return {type: 'done'};
   const model = condition(status.conditions, 'ModelAvailable');
   if (model?.reason === 'Pulling') return {type: 'waiting', why};
-  if (isTrue(status.conditions, 'Live') && model?.status === 'False') return {type: 'stuck', why};
+  const waits = model?.status === 'False' || ready.reason === 'BudgetExceeded';
+  if (isTrue(status.conditions, 'Live') && waits) return {type: 'stuck', why};
   return {type: 'waiting', why};
 }
 

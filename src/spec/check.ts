@@ -7,6 +7,8 @@ import {suggest} from '../api/suggest.js';
 import {defaultPorts} from '../api/types.js';
 import type {PortRange} from '../api/types.js';
 import type {Path} from '../api/validate.js';
+import {checkBudget} from './check-budget.js';
+import {checkDigests} from './check-digest.js';
 import {choose} from './desire.js';
 import type {SourceDocument} from './document.js';
 import {defaultsPath, dependenciesOf, effective} from './fleet.js';
@@ -20,10 +22,12 @@ export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownPro
     ...checkOllamaHost(fleet),
     ...checkProviders(fleet),
     ...checkProviderNames(fleet, providers),
+    ...checkDigests(fleet, providers),
     ...fleet.entries.flatMap(entry => [
       ...checkNamespace(fleet, entry),
       ...checkModel(fleet, entry, providers),
       ...checkFallback(entry.source, [...entry.path, 'fallback'], entry.fields, providers),
+      ...checkBudget(fleet, entry, providers),
       ...checkPort(fleet, entry),
       ...checkHost(fleet, entry),
       ...checkEnv(entry.source, [...entry.path, 'env'], entry.fields),

@@ -1,7 +1,7 @@
 /** From a checked fleet to what is desired of each specialist: the layers merged, with the origin of every value. */
 import {defaultProvider, genericExpertise, specialistDefaults} from '../api/defaults.js';
 import type {SpecialistFields} from '../api/documents.js';
-import {flatten, hashOf} from '../api/hash.js';
+import {hashOf, leaves} from '../api/hash.js';
 import {aiIdOf, canonicalComponent} from '../api/names.js';
 import type {Desired, Expertise, FallbackChoice, Json, NamedProvider, Origin, SpecialistSpec} from '../api/types.js';
 import {absolute, defaultsPath, dependenciesOf, includedExpertise, originAt, shippedComponent} from './fleet.js';
@@ -190,9 +190,9 @@ function declaredOf(
 ): Pick<Desired, 'declared' | 'origins'> {
   const {provider: _, model: __, dependsOn = [], ...fields} = merged;
   const said = {...fields, component, ...(dependsOn.length > 0 && {dependsOn})};
-  const values = Object.entries(flatten(said as unknown as Json)); // an interface has no index signature
+  const values = leaves(said as unknown as Json); // an interface has no index signature
   const all: [string, Json, Origin][] = [
-    ...values.map(([path, value]): [string, Json, Origin] => [path, value, originOf(fleet, entry, path)]),
+    ...values.map(({keys, value}): [string, Json, Origin] => [keys.join('.'), value, originOf(fleet, entry, keys)]),
     ...Object.entries(provider.declared).map(([path, value]): [string, Json, Origin] => [
       path,
       value,
@@ -219,8 +219,7 @@ function declaredOf(
 const builtIn: Origin = {type: 'built-in'};
 
 /** The layer that has the very path: of merged values each leaf comes from the strongest layer that says it. */
-function originOf(fleet: Fleet, entry: Entry, dotted: string): Origin {
-  const keys = dotted.split('.');
+function originOf(fleet: Fleet, entry: Entry, keys: readonly string[]): Origin {
   const own = [...entry.path, ...keys];
   if (entry.source.has(own)) return originAt('file', entry.source, own);
   const inherited = [...defaultsPath, ...keys];

@@ -1,7 +1,7 @@
 /** The providers of a fleet: those it declares over those that are built in. */
 import {anthropicKey, builtInProviders, defaultModels, defaultOllamaUrl, ollamaUrl} from '../api/defaults.js';
-import {flatten} from '../api/hash.js';
-import type {Json, NamedProvider, Origin, ProviderSpec, ProviderType} from '../api/types.js';
+import {leaves} from '../api/hash.js';
+import type {CallSettings, Json, NamedProvider, Origin, ProviderSpec, ProviderType} from '../api/types.js';
 import {absolute, absolutePath, originAt} from './fleet.js';
 import type {Fleet} from './fleet.js';
 
@@ -39,10 +39,9 @@ function declaredProvider(fleet: Fleet, name: string, given: ProviderSpec | unde
     ...(rest.script !== undefined && {script: absolutePath(rest.script, source, base)}),
   };
   const path = ['spec', 'providers', name];
-  const values = flatten(asJson(spec), 'provider');
-  const origins = Object.keys(values).map(
-    key => [key, originAt('file', source, [...path, ...key.split('.').slice(1)])] as const,
-  );
+  const fields = leaves(asJson(spec)).map(leaf => ({...leaf, dotted: ['provider', ...leaf.keys].join('.')}));
+  const values = Object.fromEntries(fields.map(({dotted, value}) => [dotted, value]));
+  const origins = fields.map(({dotted, keys}) => [dotted, originAt('file', source, [...path, ...keys])] as const);
   const model = defaultModel ?? defaultModels[spec.type];
   const origin: Origin =
     defaultModel === undefined ? {type: 'built-in'} : originAt('file', source, [...path, 'defaultModel']);
@@ -81,14 +80,24 @@ function withAddress(fleet: Fleet, known: KnownProvider): KnownProvider {
   };
 }
 
-/** `auto` undeclared chooses between the fleet's own Ollama and Anthropic: it has the address of one and the key of the other. */
+/**
+ * `auto` undeclared chooses between the fleet's own Ollama and Anthropic: it has the address of one and the key of the
+ * other, and what holds for calls to each holds for its calls, too.
+ */
 function automatic(known: ReadonlyMap<string, KnownProvider>): KnownProvider {
   const ollama = ofType(known, 'ollama');
   const anthropic = ofType(known, 'anthropic');
   const borrowed = [
     ...pick(ollama, key => key === 'provider.baseUrl' || key === 'provider.keepAlive'),
     ...pick(anthropic, key => key.startsWith('provider.apiKey.')),
+    ...settingsDeclared(ollama, 'ollama'),
+    ...settingsDeclared(anthropic, 'anthropic'),
   ];
+  const settings = {ollama: callSettings(ollama), anthropic: callSettings(anthropic)};
+  const choices = {
+    ...(settings.ollama && {ollama: settings.ollama}),
+    ...(settings.anthropic && {anthropic: settings.anthropic}),
+  };
   const {baseUrl, keepAlive} = ollama?.spec ?? {};
   return {
     spec: {
@@ -97,11 +106,38 @@ function automatic(known: ReadonlyMap<string, KnownProvider>): KnownProvider {
       ...(baseUrl !== undefined && {baseUrl}),
       ...(keepAlive !== undefined && {keepAlive}),
       apiKey: anthropic?.spec.apiKey ?? anthropicKey,
+      ...(Object.keys(choices).length > 0 && {choices}),
     },
     declared: Object.fromEntries(borrowed.map(([key, value]) => [key, value])),
     origins: Object.fromEntries(borrowed.map(([key, , origin]) => [key, origin])),
     defaultModel: ollama?.defaultModel,
   };
+}
+
+/** undefined: nothing is declared. Ollama's address stands in the provider itself. */
+function callSettings(from: KnownProvider | undefined): CallSettings | undefined {
+  const {baseUrl, maxConcurrency, timeouts, prices, type} = from?.spec ?? {};
+  const settings: CallSettings = {
+    ...(baseUrl !== undefined && type === 'anthropic' && {baseUrl}),
+    ...(maxConcurrency !== undefined && {maxConcurrency}),
+    ...(timeouts && {timeouts}),
+    ...(prices && {prices}),
+  };
+  return Object.keys(settings).length > 0 ? settings : undefined;
+}
+
+/** Under a path of their own, for the two may both have them. */
+function settingsDeclared(
+  from: KnownProvider | undefined,
+  choice: keyof NonNullable<NamedProvider['choices']>,
+): [string, Json, Origin][] {
+  const fields = choice === 'anthropic' ? 'baseUrl|maxConcurrency|timeouts|prices' : 'maxConcurrency|timeouts|prices';
+  const isSetting = new RegExp(`^provider\\.(${fields})(\\.|$)`);
+  return pick(from, key => isSetting.test(key)).map(([key, value, origin]) => [
+    key.replace(/^provider\./, `provider.choices.${choice}.`),
+    value,
+    origin,
+  ]);
 }
 
 function ofType(known: ReadonlyMap<string, KnownProvider>, type: 'ollama' | 'anthropic'): KnownProvider | undefined {

@@ -1,6 +1,7 @@
 /** One launch's daily counters in the state folder, beside those of the launches before, with and after it. */
 import {Tally} from '../api/usage.js';
 import type {UsageCounts} from '../api/usage.js';
+import {errorCode} from '../registry/files.js';
 import {
   listUsageFiles,
   ownName,
@@ -125,7 +126,7 @@ function isGone(pid: number): boolean {
     process.kill(pid, 0);
     return false;
   } catch (error) {
-    return error instanceof Error && 'code' in error && error.code === 'ESRCH';
+    return errorCode(error) === 'ESRCH';
   }
 }
 

@@ -42,7 +42,7 @@ describe('a specialist of which only the component is said', () => {
         provider: 'ollama',
         model: 'llama3.3:70b',
         host: '127.0.0.1',
-        concurrency: {max: 4, queue: 64},
+        concurrency: {max: 4, queue: 64, queueSeconds: 300},
         restartPolicy: 'Always',
         probes: {periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3, startupSeconds: 30},
         terminationGracePeriodSeconds: 30,
@@ -123,6 +123,29 @@ describe('values come from the strongest that says them:', () => {
     expect(fromFile.overrides).toEqual({});
     const both = await fleet(yaml, {environment: {ATHENA_AI_MODEL: 'env-model'}}, files);
     expect(named(both, 'athena').spec.model).toBe('env-model');
+  });
+
+  test('names with dots in them keep their places, and prices reach what asks for them', async () => {
+    const loaded = await fleet(`apiVersion: tekton.ai/v1alpha1
+kind: Fleet
+metadata: {name: dev}
+spec:
+  providers:
+    ollama:
+      type: ollama
+      prices:
+        llama3.3:70b: {input: 1, output: 2}
+  specialists:
+    - component: athena
+      provider: ollama
+      model: llama3.3:70b
+      budget: {costPerDay: 2, mode: hard}
+`);
+    const {declared, origins, provider, spec} = named(loaded, 'athena');
+    expect(declared['provider.prices.llama3.3:70b.output']).toBe(2);
+    expect(origins['provider.prices.llama3.3:70b.output']).toMatchObject({type: 'file', line: 9});
+    expect(provider.prices).toEqual({'llama3.3:70b': {input: 1, output: 2}});
+    expect(spec.budget).toEqual({costPerDay: 2, mode: 'hard'});
   });
 
   test('each value names its origin', async () => {
@@ -301,6 +324,28 @@ describe('providers', () => {
       'provider.baseUrl': 'http://box:1',
       'provider.keepAlive': '5m',
     });
+  });
+
+  it('lend an undeclared auto what holds for calls to them', async () => {
+    const loaded = await fleet(
+      fleetYaml(`
+  providers:
+    ollama: {type: ollama, maxConcurrency: 2}
+    anthropic: {type: anthropic, maxConcurrency: 9, prices: {"*": {input: 3, output: 15}}}
+  specialists: [{component: apollo, provider: auto}]
+`),
+    );
+    const apollo = named(loaded, 'apollo');
+    expect(apollo.provider.choices).toEqual({
+      ollama: {maxConcurrency: 2},
+      anthropic: {maxConcurrency: 9, prices: {'*': {input: 3, output: 15}}},
+    });
+    expect(apollo.declared).toMatchObject({
+      'provider.choices.ollama.maxConcurrency': 2,
+      'provider.choices.anthropic.maxConcurrency': 9,
+      'provider.choices.anthropic.prices.*.input': 3,
+    });
+    expect(apollo.origins['provider.choices.ollama.maxConcurrency']).toMatchObject({type: 'file', line: 7});
   });
 
   it('that are declared under a built-in name replace it', async () => {

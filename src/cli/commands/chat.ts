@@ -3,11 +3,13 @@ import type {OutgoingChat} from '../../protocol/client.js';
 import type {Command, CommandContext} from '../context.js';
 import type {ChatOptions} from '../options.js';
 import {write, writeJson, writeLine} from '../output.js';
+import {qualifiedName} from '../view.js';
 import {answerText, ask, askStreaming, fromReply, reach} from '../talk.js';
 
 /** One message and its answer; without a message, on a terminal, a conversation. */
-export const run: Command<ChatOptions> = async (context, [name = '', ...words], options) => {
+export const run: Command<ChatOptions> = async (context, args, options) => {
   const {stdin, stdout} = context.isTerminal;
+  const {name, words} = await addressee(context, args, options);
   if (words.length === 0 && stdin && stdout) return (await import('../converse.js')).converse(context, name, options);
   const content = await messageOf(context, words);
   const {view, connection} = await reach(context, name, options);
@@ -25,6 +27,27 @@ export const run: Command<ChatOptions> = async (context, [name = '', ...words], 
   }
   return exitCodes.ok;
 };
+
+/** Whom to talk to, and what is left to say. With a role all words are the message. */
+async function addressee(
+  context: CommandContext,
+  args: readonly string[],
+  options: ChatOptions,
+): Promise<{readonly name: string; readonly words: readonly string[]}> {
+  const {role} = options;
+  if (role !== undefined) {
+    const {bestOfRole} = await import('../best-of-role.js');
+    const {view, why} = await bestOfRole(context, role, options);
+    await writeLine(context.stderr, `${qualifiedName(view)} has the role ${role}: ${why}`);
+    return {name: view.aiId, words: args};
+  }
+  const [name, ...words] = args;
+  if (name !== undefined) return {name, words};
+  throw new TektonError('nobody to talk to', {
+    exitCode: exitCodes.invalidInput,
+    hint: 'tekton-ai chat NAME "message", or tekton-ai chat --role ROLE "message"',
+  });
+}
 
 async function messageOf(context: CommandContext, words: readonly string[]): Promise<string> {
   const fromStdin = words.length === 1 && words[0] === '-';

@@ -3,6 +3,8 @@ import {type Command as Commander, Option} from 'commander';
 import {outputFormats, parseCount, parseDuration, parsePort, parseWaitFor} from '../arguments.js';
 import type {OutputFormat, StatusOptions, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
+import {nameHelp, scope} from './scope.js';
+import {addUsageVerbs} from './usage.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
 interface Raw {
@@ -21,8 +23,6 @@ interface Raw {
   readonly model?: string;
   readonly name?: string;
 }
-
-const nameHelp = 'name, ai id, or namespace/name';
 
 export function addReadingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Look and talk:');
@@ -109,15 +109,22 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
   program
     .command('chat')
     .description('talk to a specialist; without a message, interactively')
-    .argument('<name>', nameHelp)
+    .argument('[name]', `${nameHelp}; left out with --role`)
     .argument('[message...]', 'what to say; - reads it from standard input')
+    .option('--role <role>', 'talk to the best that is Ready among those with this role')
     .option('--session <id>', 'keep the turns on the worker under this id')
     .option('--no-stream', 'print the answer when it is whole')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
-    .action((name: string, words: string[], _options, command: Commander) => {
-      const {session, stream, output, ...raw} = command.optsWithGlobals<Raw & {output: 'text' | 'json'}>();
-      const options = {...scope(raw), stream, output, ...(session !== undefined && {session})};
-      choose(() => import('../commands/chat.js'), [name, ...words], options);
+    .action((name: string | undefined, words: string[], _options, command: Commander) => {
+      const {session, role, stream, output, ...raw} = command.optsWithGlobals<Raw & {output: 'text' | 'json'}>();
+      const options = {
+        ...scope(raw),
+        stream,
+        output,
+        ...(session !== undefined && {session}),
+        ...(role !== undefined && {role}),
+      };
+      choose(() => import('../commands/chat.js'), name === undefined ? [] : [name, ...words], options);
     });
 
   program
@@ -131,6 +138,8 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
       const options = {...scope(raw), watch: watch ?? false, limit};
       choose(() => import('../commands/events.js'), name === undefined ? [] : [name], options);
     });
+
+  addUsageVerbs(program, choose);
 
   program.commandsGroup('More:');
 
@@ -161,8 +170,4 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
     .action((_options, command: Commander) => {
       choose(() => import('../commands/version.js'), [], command.opts<{output: 'text' | 'json'}>());
     });
-}
-
-function scope({namespace, fleet}: Pick<Raw, 'namespace' | 'fleet'>) {
-  return {...(namespace !== undefined && {namespace}), ...(fleet !== undefined && {fleet})};
 }

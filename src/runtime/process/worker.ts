@@ -200,10 +200,25 @@ export class ProcessWorker implements Worker {
     this.#control = control;
     control.onNotice(notice => {
       if (notice.type === 'usage') this.#hello = {...this.#hello, usage: notice.usage};
+      if (notice.type === 'budget') this.#hello = {...this.#hello, budget: notice.budget};
       if (notice.type === 'changed') this.#hello = later(this.#hello, notice.hello);
       for (const listener of this.#listeners) listener(notice);
     });
-    void control.request({type: 'subscribe'}, {timeoutMs: controlTimeoutMs}).catch(() => undefined);
+    control.request({type: 'subscribe'}, {timeoutMs: controlTimeoutMs}).then(
+      reply => {
+        // Somebody may have changed it since it said who it is, when nobody would have been told.
+        if (reply.ok && reply.hello) this.#learn(reply.hello);
+      },
+      () => undefined,
+    );
+  }
+
+  /** What it says of itself now; what somebody did to it meanwhile is told as if it had been told at the time. */
+  #learn(said: Hello): void {
+    const before = this.#hello;
+    const hello = (this.#hello = later(before, said));
+    const by = whatWasDone(before, hello);
+    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 
   async #watchExit(): Promise<LastExit> {
@@ -254,11 +269,8 @@ export class ProcessWorker implements Worker {
     if (answer.type === 'unreachable') await askToReopen(this.instance).catch(() => false);
     if (answer.type !== 'answers') return;
     if (this.#released) return answer.control.close();
-    const before = this.#hello;
-    const hello = (this.#hello = later(before, answer.hello));
+    this.#learn(answer.hello);
     this.#attach(answer.control);
-    const by = whatWasDone(before, hello);
-    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 }
 
