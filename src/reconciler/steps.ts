@@ -2,7 +2,6 @@
 import {condition} from '../api/conditions.js';
 import type {Desired, DriftPolicy, LastExit} from '../api/types.js';
 import {runningOf} from '../protocol/running.js';
-import type {Worker} from '../runtime/runtime.js';
 import {noFailures} from './backoff.js';
 import {driftText, fieldsOff} from './drift.js';
 import type {EventLog} from './events.js';
@@ -66,7 +65,7 @@ export class Steps {
     });
     switch (action?.type) {
       case undefined:
-        await stopAll(specialist.retiring, graceMsOf(specialist));
+        await endPredecessors(specialist);
         return this.#rest(specialist, desired);
       case 'create':
         return this.#create(specialist, desired, fleet);
@@ -91,7 +90,7 @@ export class Steps {
       case 'stop':
         // Dependents go first; the last of them calls again.
         if (this.#options.specialists.dependentsOf(specialist).some(s => s.worker && s.off)) return undefined;
-        await this.#stop(specialist, 'Stopped', specialist.off?.message ?? action.reason);
+        await this.#stopAll(specialist, 'Stopped', specialist.off?.message ?? action.reason);
         return this.#rest(specialist, desired);
       case 'block':
         specialist.progress = undefined;
@@ -297,16 +296,21 @@ export class Steps {
     return this.#rest(specialist, desired);
   }
 
+  /** Nothing of it is to run any more, predecessors included. */
+  async #stopAll(specialist: Specialist, reason: string, message: string): Promise<void> {
+    await Promise.all([this.#stop(specialist, reason, message), endPredecessors(specialist)]);
+  }
+
+  /** Only who counts: a predecessor owes its last clients their answers, and is in nobody's way. */
   async #stop(specialist: Specialist, reason: string, message: string): Promise<void> {
     const {specialists, events, touch, listenersChanged, pass} = this.#options;
     const {worker} = specialist;
-    const graceMs = graceMsOf(specialist);
-    if (!worker) return stopAll(specialist.retiring, graceMs);
+    if (!worker) return;
     specialist.stopping = true;
     touch(specialist.key);
     let exit: LastExit;
     try {
-      [exit] = await Promise.all([worker.stop(graceMs), stopAll(specialist.retiring, graceMs)]);
+      exit = await worker.stop(graceMsOf(specialist));
     } finally {
       // One that could not be stopped may end by itself later: that is a failure then.
       specialist.stopping = false;
@@ -323,7 +327,7 @@ export class Steps {
   /** Stops and forgets what nobody declares. */
   async prune(specialist: Specialist, why = 'no longer declared'): Promise<undefined> {
     const {ports, specialists, listenersChanged, pass} = this.#options;
-    await this.#stop(specialist, 'Pruned', why);
+    await this.#stopAll(specialist, 'Pruned', why);
     await ports.runtime.forget(specialist.aiId);
     // It may have been declared again while it was being stopped.
     if (specialist.desired) pass(specialist);
@@ -344,8 +348,9 @@ function graceMsOf({desired}: Specialist): number {
   return (desired?.spec.terminationGracePeriodSeconds ?? 30) * 1000;
 }
 
-async function stopAll(workers: Iterable<Worker>, graceMs: number): Promise<void> {
-  await Promise.all([...workers].map(worker => worker.stop(graceMs)));
+async function endPredecessors(specialist: Specialist): Promise<void> {
+  const graceMs = graceMsOf(specialist);
+  await Promise.all([...specialist.retiring].map(worker => worker.stop(graceMs)));
 }
 
 function mayRestart(specialist: Specialist, desired: Desired): boolean {

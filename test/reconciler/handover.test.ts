@@ -148,6 +148,15 @@ describe('a predecessor', () => {
     expect(world.runtime.retiring).toEqual([old]);
   });
 
+  it('is left to its last clients where its successor is stopped, to be started anew', async () => {
+    world.runtime.process('athena').drainByHand();
+    await world.clock.advance(500);
+    expect(world.runtime.log).toEqual(['replace athena', 'stop athena', 'gone athena', 'launch athena']);
+    expect(world.runtime.retiring).toEqual([old]);
+    expect(old.draining).toBe(false);
+    expect(status()).toMatchObject({phase: 'Ready', port: 45000});
+  });
+
   it.each<[string, Says | undefined]>([
     ['disabled', {...after, enabled: false}],
     ['no longer declared', undefined],
