@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- --specialists 100 --rounds 3 --only fleet|registry]`: what we claim, measured side by side in one
- * run. Every figure stands beside its floor from the same machine at the same time; writes BENCHMARK.md and
+ * `npm run bench [-- --specialists 100 --rounds 3 --only fleet|registry|chat]`: what we claim, measured side by side in
+ * one run. Every figure stands beside its floor from the same machine at the same time; writes BENCHMARK.md and
  * benchmark.json.
  */
 import {spawnSync} from 'node:child_process';
@@ -8,6 +8,7 @@ import {readFileSync, writeFileSync} from 'node:fs';
 import {cpus} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {parseArgs} from 'node:util';
+import {chatBench, chatText} from './chat.mjs';
 import {bareServers, nodeStart} from './floor.mjs';
 import {Fleet} from './fleet.mjs';
 import {registryBench, registryText} from './registry.mjs';
@@ -27,11 +28,17 @@ if (status !== 0) process.exit(1);
 
 /** What `--only` leaves out stays as it was measured last. */
 const before = JSON.parse(readFileSync('benchmark.json', 'utf8'));
-const fleet = values.only === 'registry' ? before : await fleetBench(Number(values.specialists), Number(values.rounds));
-const registry = values.only === 'fleet' ? before.registry : {machine, ...(await registryBench())};
-const text = [...fleetText(fleet), ...(registry === undefined ? [] : registryText(registry))].join('\n');
+const wanted = part => values.only === undefined || values.only === part;
+const fleet = wanted('fleet') ? await fleetBench(Number(values.specialists), Number(values.rounds)) : before;
+const registry = wanted('registry') ? {machine, ...(await registryBench())} : before.registry;
+const chat = wanted('chat') ? {machine, ...(await chatBench())} : before.chat;
+const text = [
+  ...fleetText(fleet),
+  ...(registry === undefined ? [] : registryText(registry)),
+  ...(chat === undefined ? [] : chatText(chat)),
+].join('\n');
 writeFileSync('BENCHMARK.md', text);
-writeFileSync('benchmark.json', `${JSON.stringify({...fleet, registry}, null, 2)}\n`);
+writeFileSync('benchmark.json', `${JSON.stringify({...fleet, registry, chat}, null, 2)}\n`);
 process.stdout.write(text);
 
 async function fleetBench(count, rounds) {
