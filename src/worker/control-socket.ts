@@ -207,7 +207,7 @@ async function obey(
       return done.ok ? {id, ok: true, successor: {pid: done.pid}} : {id, ...done};
     }
     case 'subscribe':
-      return {id, ok: true};
+      return {id, ok: true, hello: hello(specialist)};
   }
 }
 

@@ -1,4 +1,5 @@
 /** What holds for every runtime, whatever its workers are made of. */
+import {isDeepStrictEqual} from 'node:util';
 import {afterEach, beforeEach, describe, expect, it} from '@jest/globals';
 import type {ControlNotice, Hello, WorkerConfig} from '../../src/protocol/control.js';
 import {toldOf} from '../../src/protocol/running.js';
@@ -16,7 +17,7 @@ export interface RuntimeWorld {
   /** The same for one that is to replace `worker`. */
   readonly failingSuccessor: (worker: Worker) => Promise<{readonly request: LaunchRequest; readonly stderr: string}>;
   /** From outside, past the runtime. */
-  readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM') => Promise<void>;
+  readonly signal: (worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM') => Promise<void>;
   /** Somebody who is none of its owners configures it over its control socket. */
   readonly configureByHand: (worker: Worker, config: WorkerConfig) => Promise<void>;
   readonly loseRecord: (aiId: string) => Promise<void>;
@@ -175,6 +176,32 @@ export function runtimeContract(name: string, open: () => Promise<RuntimeWorld>)
         await worker.configure((await world.request({model: 'm1'})).config);
         expect(fieldsOff(worker.told, worker.hello)).toEqual([]);
         expect(notices).toHaveLength(1); // of its own doing nobody is told
+      });
+
+      it('that somebody configures while it is being taken in hand is known for it', async () => {
+        const worker = await launch({model: 'm1'});
+        const {workers} = await world.runtime().discover();
+        const {config} = await world.request({model: 'm2'});
+        await world.configureByHand(worker, config);
+        const [found] = workers;
+        while (found && fieldsOff(found.told, found.hello).length === 0) await found.ping(1000);
+        expect(found && fieldsOff(found.told, found.hello)).toMatchObject([{path: 'model', from: 'm2', to: 'm1'}]);
+      });
+
+      it('that somebody configures while it is being found is known as it is then', async () => {
+        const [worker, slow] = [await launch(), await launch({aiId: 'boreas-ai', name: 'boreas'})];
+        // Everybody is asked who he is, so the first has long answered when the second does.
+        await world.signal(slow, 'SIGSTOP');
+        const discovery = world.runtime().discover();
+        const last = 20;
+        for (let seed = 1; seed <= last; seed++) {
+          await world.configureByHand(worker, (await world.request({parameters: {seed}})).config);
+        }
+        await world.signal(slow, 'SIGCONT');
+        const found = (await discovery).workers.find(({aiId}) => aiId === worker.aiId);
+        const isKnown = (): boolean => isDeepStrictEqual(found?.hello.running?.['parameters'], {seed: last});
+        if (!isKnown()) await new Promise<void>(resolve => found?.onNotice(() => isKnown() && resolve()));
+        expect(isKnown()).toBe(true);
       });
 
       it('that gets SIGTERM says so at once, and ends when its chats have', async () => {

@@ -23,6 +23,7 @@ const handoverMs = 10_000;
 const lookMs = 3_000;
 const helloTimeoutMs = 1000;
 const strayTimeoutMs = 3000;
+const firstMs = 0.02;
 
 type HelloAnswer =
   | {readonly type: 'answers'; readonly control: Control; readonly hello: Hello}
@@ -705,6 +706,29 @@ export class SimulatedWorker implements Worker {
     });
     // It may have broken before anybody listened.
     if (control.closed) control.onClosed();
+    this.#subscribe(control);
+  }
+
+  /** The first request on a connection, so that it and its reply come before all others: sooner than `latency` draws. */
+  #subscribe(control: Control): void {
+    const {scheduler} = this.#world;
+    const {process} = this;
+    scheduler.after(firstMs, this.#life, `subscribes to ${process.uid}`, () => {
+      process.whenResponsive(() => {
+        const hello = process.hello();
+        scheduler.after(firstMs, this.#life, `hears what ${process.uid} is now`, () => {
+          if (!control.closed) this.#learn(hello);
+        });
+      });
+    });
+  }
+
+  /** As learn of worker.ts. */
+  #learn(said: Hello): void {
+    const before = this.#hello;
+    const hello = (this.#hello = later(before, said));
+    const by = whatWasDone(before, hello);
+    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 
   #hangUp(): void {
@@ -764,11 +788,8 @@ export class SimulatedWorker implements Worker {
       this.process.controls.delete(answer.control);
       return;
     }
-    const before = this.#hello;
-    const hello = (this.#hello = later(before, answer.hello));
+    this.#learn(answer.hello);
     this.#attach(answer.control);
-    const by = whatWasDone(before, hello);
-    if (by) for (const listener of this.#listeners) listener({type: 'changed', by, hello});
   }
 }
 
