@@ -22,8 +22,9 @@ export function checkDigests(fleet: Fleet, providers: ReadonlyMap<string, KnownP
     const fault = digestFault(model);
     if (fault !== undefined) return [tell('the digest of this model is none', fault)];
     const type = providers.get(provider)?.spec.type;
-    if (splitDigest(model).digest === undefined || type === undefined || type === 'ollama' || type === 'auto')
-      {return [];}
+    if (splitDigest(model).digest === undefined || type === undefined || type === 'ollama' || type === 'auto') {
+      return [];
+    }
     const message = `provider \`${provider}\` is of type ${type}, which can't tell the digest of a model`;
     return [tell(message, 'leave `@sha256:…` out: only models of Ollama can be pinned')];
   });

@@ -6,6 +6,8 @@ import {createServer, type AddressInfo} from 'node:net';
 import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
 import type {ModelCheck, ResolvedProvider} from '../../src/api/types.js';
 import {ProviderError, type ChatEvent, type ChatRequest, type Provider} from '../../src/providers/provider.js';
+import {limitsContract} from './provider-limits.js';
+import {toolsContract} from './provider-tools.js';
 import type {ModelServer, Refusal, Reply, SeenRequest} from '../fakes/model-server.js';
 
 export const never = new AbortController().signal;
@@ -83,6 +85,16 @@ export function providerContract({name, model, provide}: Subject): void {
       expect(seen.map(event => event.type)).toEqual(['text']);
     });
 
+    it('counts the tokens of a request, where it counts, without answering it', async () => {
+      const provider = await provide();
+      const tokens = await provider.countTokens?.(chatRequest(model, 'hello there'), never);
+      const more = await provider.countTokens?.(chatRequest(model, 'hello there, and more than that'), never);
+      expect(tokens === undefined).toBe(more === undefined);
+      if (tokens === undefined || more === undefined) return;
+      expect(tokens).toBeGreaterThan(0);
+      expect(more).toBeGreaterThan(tokens);
+    });
+
     it('says of each model that it is asked about whether it is there', async () => {
       const checks = await (await provide()).check([model], never);
       expect([...checks.keys()]).toEqual([model]);
@@ -101,12 +113,16 @@ export interface HttpSubject {
   readonly label: (url: string) => string;
   /** What the server calls an answer that reached its token limit. */
   readonly lengthReason: string;
+  /** The server says how much of the prompt it had cached. */
+  readonly tellsCached: boolean;
 }
 
 export const key = 'sk-test-0123456789abcdef';
 export const keyVariable = 'LAB_KEY';
 
 export function httpProviderContract(subject: HttpSubject): void {
+  limitsContract(subject);
+  toolsContract(subject);
   const {model} = subject;
   let server: ModelServer;
   let provider: Provider;
@@ -150,6 +166,11 @@ export function httpProviderContract(subject: HttpSubject): void {
       const chunks = ['Ἀθηνᾶ — ', '図書館', ' 🦉🏛️', 'é\u2028"\\\n'];
       server.next({chunks, pieceBytes});
       expect(textOf(await collect(chat()))).toBe(chunks.join(''));
+    });
+
+    it('reads on behind bytes that are no UTF-8', async () => {
+      server.next({chunks: ['one ', 'BAD', ' two'], badByteFor: 'BAD'});
+      expect(textOf(await collect(chat()))).toBe('one \ufffd two');
     });
 
     it('gives an answer of 5 MB whole', async () => {
@@ -292,10 +313,47 @@ export function httpProviderContract(subject: HttpSubject): void {
       expect(chats()).toHaveLength(3);
     });
 
-    it('leaves a long wait to its caller', async () => {
-      server.next({refusal: {status: 429, headers: {'retry-after': '120'}}});
-      expect(await failureOf(chat())).toMatchObject({code: 'quota_exceeded', retryAfterMs: 120_000});
+    test.each([429, 503, 529])('leaves a long wait after %d to its caller', async status => {
+      server.next({refusal: {status, headers: {'retry-after': '120'}}});
+      expect(await failureOf(chat())).toMatchObject({retryable: true, status, retryAfterMs: 120_000});
       expect(chats()).toHaveLength(1);
+    });
+
+    it('reads the date until which it is to wait', async () => {
+      const date = new Date(Date.now() + 3_600_000).toUTCString();
+      server.next({refusal: {status: 429, headers: {'retry-after': date}}});
+      const {retryAfterMs} = await failureOf(chat());
+      expect(retryAfterMs).toBeGreaterThan(3_000_000);
+      expect(retryAfterMs).toBeLessThanOrEqual(3_600_000);
+      expect(chats()).toHaveLength(1);
+    });
+
+    it('asks again at once where the date has passed', async () => {
+      const headers = {'retry-after': new Date(Date.now() - 60_000).toUTCString()};
+      server.next({refusal: {status: 503, headers}}, {chunks: ['at last']});
+      expect(textOf(await collect(chat()))).toBe('at last');
+    });
+
+    it('of one type may be several, each with its own address, key and name', async () => {
+      const other = await subject.start();
+      try {
+        const second = await subject.provide(other.url, {
+          name: 'second',
+          apiKey: 'sk-second-0123456789',
+          apiKeyFrom: 'SECOND',
+        });
+        server.next({chunks: ['first']});
+        other.next({chunks: ['second']}, {refusal: {status: 401}});
+        const answers = await Promise.all([collect(chat()), collect(second.chat(chatRequest(model), never))]);
+        expect(answers.map(textOf)).toEqual(['first', 'second']);
+        expect(JSON.stringify(server.requests)).not.toContain('sk-second');
+        expect(JSON.stringify(other.requests)).not.toContain(key);
+        const error = await failureOf(second.chat(chatRequest(model), never));
+        expect(error.message).toContain(other.url);
+        expect(error.message).toContain('SECOND');
+      } finally {
+        await other.close();
+      }
     });
 
     it('says that a model is not there', async () => {

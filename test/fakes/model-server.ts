@@ -3,6 +3,8 @@ import {createServer, type IncomingHttpHeaders, type IncomingMessage, type Serve
 import type {AddressInfo} from 'node:net';
 import {setImmediate as nextTurn, setTimeout as delay} from 'node:timers/promises';
 
+import type {ToolCall} from '../../src/providers/provider.js';
+
 /** What one chat gets. Numbers of chunks count from the beginning of the answer. */
 export interface Reply {
   /** Default: "You said: " and the last message. */
@@ -11,6 +13,14 @@ export interface Reply {
   readonly stopReason?: string;
   readonly inputTokens?: number;
   readonly outputTokens?: number;
+  /** Of `inputTokens`. */
+  readonly cachedInputTokens?: number;
+  /** Sent before the chunks. */
+  readonly thinking?: readonly string[];
+  /** Sent behind the chunks; in pieces where the server does so. */
+  readonly toolCalls?: readonly ToolCall[];
+  /** In place of this text the byte 0xff is sent, which no UTF-8 has. */
+  readonly badByteFor?: string;
   readonly chunkDelayMs?: number;
   /** Cuts every write into pieces of so many bytes, each sent on its own. */
   readonly pieceBytes?: number;
@@ -158,7 +168,8 @@ async function play(response: ServerResponse, reply: Reply, frames: Frames): Pro
   response.writeHead(200, {'content-type': frames.contentType});
   response.flushHeaders();
   const put = async (raw: string): Promise<void> => {
-    const bytes = Buffer.from(raw);
+    const text = Buffer.from(raw).toString('latin1');
+    const bytes = Buffer.from(reply.badByteFor ? text.replaceAll(reply.badByteFor, '\xff') : text, 'latin1');
     const size = reply.pieceBytes ?? bytes.length;
     for (let at = 0; at < bytes.length; at += size) {
       if (response.destroyed) throw new Error('the client went away');
@@ -195,12 +206,19 @@ function sendJson(response: ServerResponse, status: number, body: unknown, heade
 }
 
 function lastContent({body}: SeenRequest): string {
-  const messages = body['messages'] as readonly {readonly content: string}[] | undefined; // as our clients send it
-  return messages?.at(-1)?.content ?? '';
+  const messages = body['messages'] as readonly {readonly content: unknown}[] | undefined; // as our clients send it
+  const content = messages?.at(-1)?.content ?? '';
+  return typeof content === 'string' ? content : JSON.stringify(content);
 }
 
 /** A server-sent event; `event` is left out where the server doesn't name its events. */
 export function sse(data: unknown, event?: string): string {
   const name = event === undefined ? '' : `event: ${event}\n`;
   return `${name}data: ${typeof data === 'string' ? data : JSON.stringify(data)}\n\n`;
+}
+
+/** As a stream of tokens may cut it. */
+export function halves(text: string): readonly [string, string] {
+  const middle = Math.ceil(text.length / 2);
+  return [text.slice(0, middle), text.slice(middle)];
 }

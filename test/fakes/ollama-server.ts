@@ -1,4 +1,5 @@
 /** Ollama's wire format: /api/tags, /api/show, and /api/chat and /api/pull as newline JSON. */
+import type {ToolCall} from '../../src/providers/provider.js';
 import {
   startModelServer,
   type Dialect,
@@ -59,10 +60,13 @@ function dialect(listed: OllamaOptions['models']): Dialect {
       const message = (content: string): object => ({role: 'assistant', content});
       return {
         contentType: 'application/x-ndjson',
-        first: [],
+        first: (reply.thinking ?? []).map(thinking => line({message: {...message(''), thinking}, done: false})),
         chunks: reply.chunks.map(content => line({message: message(content), done: false})),
         error: ({message: error}) => `${JSON.stringify({error})}\n`,
         last: [
+          ...(reply.toolCalls ?? []).map(call =>
+            line({message: {...message(''), tool_calls: [toolCall(call)]}, done: false}),
+          ),
           line({
             message: message(''),
             done: true,
@@ -93,6 +97,12 @@ function dialect(listed: OllamaOptions['models']): Dialect {
       };
     },
   };
+}
+
+/** An old server's have no id. */
+function toolCall({id, name, arguments: text}: ToolCall): object {
+  const call = {name, arguments: JSON.parse(text) as unknown};
+  return {...(id !== '' && {id}), function: {index: 0, ...call}};
 }
 
 function pullFrames(steps: readonly string[]): Frames {

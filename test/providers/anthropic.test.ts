@@ -1,7 +1,8 @@
 import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
 import {createAnthropicProvider} from '../../src/providers/anthropic.js';
-import type {StopReason} from '../../src/providers/provider.js';
+import type {StopReason, ToolChoice} from '../../src/providers/provider.js';
 import {chatRequest, collect, failureOf, httpProviderContract, never} from '../contract/provider.js';
+import {conversation, weather} from '../contract/provider-tools.js';
 import {startAnthropic} from '../fakes/anthropic-server.js';
 import type {ModelServer} from '../fakes/model-server.js';
 import {provide} from './subjects.js';
@@ -15,6 +16,7 @@ httpProviderContract({
   provide: (url, more) => provide('anthropic', url, more),
   label: url => `Anthropic at ${url}`,
   lengthReason: 'max_tokens',
+  tellsCached: true,
 });
 
 describe('anthropic', () => {
@@ -54,8 +56,75 @@ describe('anthropic', () => {
     expect(sampled?.body).toMatchObject({temperature: 0.2, top_p: 0.9});
   });
 
+  it('sends tools, their calls and results in its own shape: the results of one turn in one message', async () => {
+    const provider = await provide('anthropic', server.url);
+    const messages = [...conversation, {role: 'user' as const, content: 'So?'}];
+    await collect(provider.chat(chatRequest(model, '', {messages, tools: [weather]}), never));
+    const {description, name, parameters} = weather;
+    expect(server.requests[0]?.body).toMatchObject({
+      tools: [{name, description, input_schema: parameters}],
+      messages: [
+        {role: 'user', content: 'Where is it warmer?'},
+        {
+          role: 'assistant',
+          content: [
+            {type: 'tool_use', id: 'call_1', name: 'weather', input: {city: 'Athens — Ἀθῆναι'}},
+            {type: 'tool_use', id: 'call_2', name: 'weather', input: {city: 'Rome'}},
+          ],
+        },
+        {
+          role: 'user',
+          content: [
+            {type: 'tool_result', tool_use_id: 'call_1', content: '31 °C'},
+            {type: 'tool_result', tool_use_id: 'call_2', content: '28 °C'},
+          ],
+        },
+        {role: 'user', content: 'So?'},
+      ],
+    });
+  });
+
+  test.each<[ToolChoice, object]>([
+    ['auto', {type: 'auto'}],
+    ['none', {type: 'none'}],
+    ['required', {type: 'any'}],
+    [{name: 'weather'}, {type: 'tool', name: 'weather'}],
+  ])('sends the tool choice %j', async (toolChoice, sent) => {
+    const provider = await provide('anthropic', server.url);
+    await collect(provider.chat(chatRequest(model, 'hi', {tools: [weather], toolChoice}), never));
+    expect(server.requests[0]?.body).toMatchObject({tool_choice: sent});
+  });
+
+  it('asks for JSON by a schema, and refuses JSON of any kind before anything is sent', async () => {
+    const provider = await provide('anthropic', server.url);
+    const schema = {type: 'object', properties: {}, additionalProperties: false};
+    await collect(
+      provider.chat(chatRequest(model, 'hi', {responseFormat: {type: 'schema', name: 'x', schema}}), never),
+    );
+    expect(server.requests[0]?.body).toMatchObject({output_config: {format: {type: 'json_schema', schema}}});
+    const any = chatRequest(model, 'hi', {responseFormat: {type: 'json'}});
+    expect(await failureOf(provider.chat(any, never))).toMatchObject({code: 'bad_request'});
+    expect(server.requests).toHaveLength(1);
+  });
+
+  it('has the API count what the model would read, tools included', async () => {
+    const provider = await provide('anthropic', server.url);
+    const request = chatRequest(model, 'hi', {parameters: {maxTokens: 5, temperature: 0.1}});
+    const plain = await provider.countTokens?.(request, never);
+    expect(await provider.countTokens?.({...request, tools: [weather]}, never)).toBeGreaterThan(plain ?? Infinity);
+    expect(server.requests.map(({path}) => path)).toEqual(Array(2).fill('/v1/messages/count_tokens'));
+    expect(Object.keys(server.requests[0]?.body ?? {}).sort()).toEqual(['messages', 'model', 'system']);
+  });
+
+  it('tells why a count failed', async () => {
+    server.refuse({status: 429, kind: 'rate_limit_error'});
+    const provider = await provide('anthropic', server.url);
+    await expect(provider.countTokens?.(chatRequest(model), never)).rejects.toMatchObject({code: 'quota_exceeded'});
+  });
+
   test.each<[string, StopReason]>([
     ['end_turn', 'end'],
+    ['tool_use', 'tool_calls'],
     ['max_tokens', 'length'],
     ['model_context_window_exceeded', 'length'],
     ['stop_sequence', 'stop'],

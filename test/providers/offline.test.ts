@@ -192,6 +192,25 @@ describe('the offline provider', () => {
     ]);
   });
 
+  test.each<[string, Partial<ChatRequest>]>([
+    ['tools', {tools: [{name: 'look_up', parameters: {}}]}],
+    ['the results of tools', {messages: [{role: 'tool', toolCallId: 'call_1', content: '31'}]}],
+    ['an answer in JSON', {responseFormat: {type: 'json'}}],
+  ])('refuses %s, for there is no model to do it', async (_name, more) => {
+    const events = (await provider('athena')).chat({...request('hello'), ...more}, never);
+    await expect(events[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      code: 'bad_request',
+      retryable: false,
+      message: expect.stringContaining('no model is connected'),
+    });
+  });
+
+  it('takes tools that it may not call', async () => {
+    const tools = [{name: 'look_up', parameters: {}}];
+    const events = (await provider('athena')).chat({...request('hello'), tools, toolChoice: 'none'}, never);
+    expect((await events[Symbol.asyncIterator]().next()).value).toMatchObject({type: 'text'});
+  });
+
   it('takes a question of megabytes in its stride', async () => {
     const events = await chat('athena', 'graph '.repeat(1_000_000));
     expect(textOf(events)).toContain('Your question touches on what I cover: graph.');

@@ -2,7 +2,7 @@ import {mkdtemp, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
-import type {Provider} from '../../src/providers/provider.js';
+import type {ChatRequest, Provider} from '../../src/providers/provider.js';
 import {createScriptedProvider} from '../../src/providers/scripted.js';
 import {chatRequest, collect, failureOf, never, providerContract, textOf} from '../contract/provider.js';
 
@@ -107,6 +107,83 @@ rules:
     });
   });
 
+  describe('that calls tools', () => {
+    const answers = `
+rules:
+  - {contains: stars, thinking: [Hm., Well.], chunks: [Look.], toolCalls: [{name: look_up, arguments: {said: '{{content}}'}}], cachedInputTokens: 3}
+  - {contains: moon, toolCalls: [{name: look_up, id: mine}, {name: other, arguments: '[]'}]}
+  - {contains: rises, reply: '{"at": 5}'}
+`;
+    const lookUp = {name: 'look_up', parameters: {}};
+    const chat = async (content: string, more: Partial<ChatRequest>) =>
+      (await scripted(answers)).chat(chatRequest('m', content, more), never);
+
+    it('thinks, speaks and then calls, with placeholders filled in as JSON', async () => {
+      const content = 'which "stars"?';
+      expect(await collect(await chat(content, {tools: [lookUp]}))).toMatchObject([
+        {type: 'thinking', text: 'Hm.'},
+        {type: 'thinking', text: 'Well.'},
+        {type: 'text', text: 'Look.'},
+        {type: 'tool-call', call: {id: 'call_1', name: 'look_up', arguments: JSON.stringify({said: content})}},
+        {type: 'end', stopReason: 'tool_calls', cachedInputTokens: 3},
+      ]);
+    });
+
+    it('goes on from the result, and counts its calls on', async () => {
+      const call = {id: 'call_1', name: 'look_up', arguments: '{}'};
+      const before = [
+        {role: 'user' as const, content: 'x'},
+        {role: 'assistant' as const, content: '', toolCalls: [call]},
+      ];
+      const result = {role: 'tool' as const, toolCallId: 'call_1'};
+      const ask = (content: string) =>
+        chat('', {tools: [lookUp], messages: [...before, {...result, content}]}).then(collect);
+      expect(textOf(await ask('it rises'))).toBe('{"at": 5}');
+      expect((await ask('stars')).find(({type}) => type === 'tool-call')).toMatchObject({call: {id: 'call_2'}});
+    });
+
+    it('passes a rule over whose tools are not all offered', async () => {
+      expect(textOf(await collect(await chat('stars', {})))).toBe('athena heard: stars');
+      expect(textOf(await collect(await chat('moon', {tools: [lookUp]})))).toBe('athena heard: moon');
+      expect(textOf(await collect(await chat('stars', {tools: [lookUp], toolChoice: 'none'})))).toContain('heard');
+      const both = await collect(await chat('moon', {tools: [lookUp, {name: 'other', parameters: {}}]}));
+      expect(both.flatMap(event => (event.type === 'tool-call' ? [event.call] : []))).toEqual([
+        {id: 'mine', name: 'look_up', arguments: '{}'},
+        {id: 'call_2', name: 'other', arguments: '[]'},
+      ]);
+    });
+
+    it('refuses to invent a call that is demanded, and tools that it never calls', async () => {
+      for (const toolChoice of ['required' as const, {name: 'look_up'}]) {
+        expect(await failureOf(await chat('rises', {tools: [lookUp], toolChoice}))).toMatchObject({
+          code: 'bad_request',
+        });
+        expect(await collect(await chat('stars', {tools: [lookUp], toolChoice}))).toHaveLength(5);
+      }
+      const silent = await scripted('rules: [{reply: hello}]');
+      const request = chatRequest('m', 'x', {tools: [lookUp]});
+      expect(await failureOf(silent.chat(request, never))).toMatchObject({code: 'bad_request', retryable: false});
+    });
+
+    it('answers in JSON only where the script does', async () => {
+      const responseFormat = {type: 'json' as const};
+      expect(textOf(await collect(await chat('rises', {responseFormat})))).toBe('{"at": 5}');
+      expect(await failureOf(await chat('else', {responseFormat}))).toMatchObject({code: 'bad_request'});
+    });
+  });
+
+  test.each([
+    ['firstToken', {firstTokenSeconds: 0.02}, 'rules: [{reply: a, delayMs: 600000}]'],
+    ['idle', {idleSeconds: 0.02}, 'rules: [{chunks: [a, b], chunkDelayMs: 600000}]'],
+    ['total', {totalSeconds: 0.02}, 'rules: [{chunks: [a, b], chunkDelayMs: 200000}]'],
+  ])('holds the limit %s', async (limit, timeouts, text) => {
+    await writeFile(script, text);
+    const provider = createScriptedProvider({name: 'ci', type: 'scripted', script, timeouts}, 'athena');
+    const error = await failureOf(provider.chat(chatRequest('m'), never));
+    expect(error).toMatchObject({code: 'timeout', retryable: true});
+    expect(error.message).toContain(`the limit timeouts.${limit}Seconds of provider "ci"`);
+  });
+
   it('notices an edited file', async () => {
     const provider = await scripted('rules: [{reply: one}]');
     expect(textOf(await ask(provider, 'x'))).toBe('one');
@@ -122,6 +199,9 @@ rules:
     ['rules: [{match: a, contains: b}]', 'rules[0] has both match and contains'],
     ['rules: [{}, {delayMs: -1}]', 'rules[1].delayMs must be a whole number, 0 or more'],
     ['rules: [{error: {code: oops}}]', 'rules[0].error.code must be one of provider_unreachable, '],
+    ['rules: [{toolCalls: [{}]}]', 'rules[0].toolCalls[0] needs a name'],
+    ['rules: [{toolCalls: [{name: a, arguments: 5}]}]', 'rules[0].toolCalls[0].arguments must be a mapping'],
+    ['rules: [{thinking: 5}]', 'rules[0].thinking must be a list'],
     ['check: {available: "no"}', 'check.available must be true or false'],
     ['- 1', 'the file must be a mapping'],
     ['rules: [', 'at line 1'],
