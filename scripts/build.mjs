@@ -58,12 +58,20 @@ const namedImports = {
   },
 };
 
-/** In the worker each provider is a file of its own, loaded when a specialist needs it. */
-const providers = ['ollama', 'anthropic', 'openai', 'scripted'];
-const separateProviders = {
-  name: 'separate-providers',
+/** In the worker these are files of their own, loaded when a specialist needs them. */
+const onDemand = {
+  ollama: 'src/providers/ollama.ts',
+  anthropic: 'src/providers/anthropic.ts',
+  openai: 'src/providers/openai.ts',
+  scripted: 'src/providers/scripted.ts',
+  usage: 'src/worker/usage.ts',
+  turns: 'src/registry/turns.ts',
+};
+const loadedOnDemand = {
+  name: 'loaded-on-demand',
   setup({onResolve}) {
-    onResolve({filter: new RegExp(`^(\\.|\\.\\./providers)/(${providers.join('|')})\\.js$`)}, ({path, kind}) =>
+    const names = Object.keys(onDemand).join('|');
+    onResolve({filter: new RegExp(`^(\\.|\\.\\./providers|\\.\\./registry)/(${names})\\.js$`)}, ({path, kind}) =>
       kind === 'dynamic-import'
         ? {path: `./${path.split('/').at(-1).replace('.js', '.cjs')}`, external: true}
         : undefined,
@@ -86,11 +94,11 @@ await build({
 });
 await build({
   ...common,
-  entryPoints: {main: 'src/worker/main.ts', ...Object.fromEntries(providers.map(p => [p, `src/providers/${p}.ts`]))},
+  entryPoints: {main: 'src/worker/main.ts', ...onDemand},
   outdir: `${draft}/worker`,
   format: 'cjs',
   outExtension: {'.js': '.cjs'},
-  plugins: [separateProviders],
+  plugins: [loadedOnDemand],
 });
 await chmod(`${draft}/tekton-ai.js`, 0o755);
 await writeFile(`${draft}/worker/hash`, await hashOf(`${draft}/worker`));

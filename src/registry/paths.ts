@@ -32,6 +32,8 @@ export interface StatePaths {
   readonly run: string;
   /** Kernel lock files: never deleted. */
   readonly locks: string;
+  /** Who calls which model server, and who waits to: a folder per server. */
+  readonly slots: string;
   readonly controllerRecord: string;
   readonly fleet: (key: FleetKey) => string;
   readonly fleetHistory: (key: FleetKey) => string;
@@ -73,6 +75,7 @@ export function statePaths(home: string): StatePaths {
     programs: join(home, 'bin'),
     run,
     locks: join(run, 'locks'),
+    slots: join(run, 'slots'),
     controllerRecord: join(run, 'controller.json'),
     fleet: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.json'),
     fleetHistory: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.history.jsonl'),

@@ -14,6 +14,7 @@ import type {
   ToolCall,
   ToolChoice,
 } from '../providers/provider.js';
+import {ChatAccount} from './chat-account.js';
 import {fit} from './context.js';
 import type {Fitted} from './context.js';
 import {ask} from './route.js';
@@ -39,9 +40,15 @@ export interface Question {
   readonly tools?: readonly Tool[];
   readonly toolChoice?: ToolChoice;
   readonly responseFormat?: ResponseFormat;
+  /** Whose request it is, a connection: clients that wait take turns. Absent: a client of its own. */
+  readonly client?: object;
 }
 
-export type AnswerEvent = Exclude<ChatEvent, {type: 'end'}> | AnswerEnd;
+export type AnswerEvent =
+  | Exclude<ChatEvent, {type: 'end'}>
+  /** Who is asked now. Again where that one fails before its first word and a fallback is asked. */
+  | {readonly type: 'begin'; readonly provider: string; readonly model: string}
+  | AnswerEnd;
 
 export interface AnswerEnd {
   readonly type: 'end';
@@ -67,6 +74,7 @@ export interface AnswerEnd {
  *
  * @throws {ChatStopped} also when the specialist takes no new chats
  * @throws {QueueFullError}
+ * @throws {BudgetExceededError}
  * @throws {ContextLengthError}
  * @throws {ProviderError}
  */
@@ -79,20 +87,30 @@ export async function* answer(
   const begin = specialist.now();
   const {signal} = stop;
   const leave = specialist.beginChat(stop);
+  let account: ChatAccount | undefined;
   let conversation: Conversation | undefined;
   try {
+    const ledger = specialist.ledger ?? (await specialist.openLedger());
+    account = new ChatAccount(ledger);
+    ledger.assertBudget();
     // Before it takes a place: chats that wait for another of their session hold up nobody else.
     if (question.session !== undefined) conversation = await specialist.sessions.open(question.session, signal);
-    const release = await specialist.limiter.acquire(signal);
+    const {deadline} = specialist.limiter;
+    const release = await specialist.limiter.acquire(signal, {client: question.client, deadline});
     try {
-      yield* converse(specialist, question, {signal, begin, conversation});
+      // Those before it may have spent the rest while it waited.
+      ledger.assertBudget();
+      yield* converse(specialist, question, {signal, begin, deadline, account, conversation});
     } finally {
       release();
     }
   } catch (error) {
     // Whatever a provider throws when it is aborted, the reason is the signal's.
-    throw signal.aborted ? signal.reason : error;
+    const reason: unknown = signal.aborted ? signal.reason : error;
+    account?.failed(reason);
+    throw reason;
   } finally {
+    account?.left();
     conversation?.close();
     leave();
   }
@@ -101,13 +119,16 @@ export async function* answer(
 interface Course {
   readonly signal: AbortSignal;
   readonly begin: number;
+  /** As {@link Limiter.deadline}. */
+  readonly deadline: number;
+  readonly account: ChatAccount;
   readonly conversation: Conversation | undefined;
 }
 
 async function* converse(
   specialist: Specialist,
   question: Question,
-  {signal, begin, conversation}: Course,
+  {signal, begin, deadline, account, conversation}: Course,
 ): AsyncGenerator<AnswerEvent, void, void> {
   const {engine} = specialist;
   const {history = conversation?.turns ?? []} = question;
@@ -115,27 +136,33 @@ async function* converse(
   const toolCalls: ToolCall[] = [];
   let text = '';
   let firstTokenMs: number | undefined;
-  const prepare = (target: EngineTarget): Promise<Fitted> => {
+  const prepare = async (target: EngineTarget): Promise<Fitted> => {
     const check = target === engine.targets[0] ? specialist.model.known : undefined;
     const options = {target, overflow: engine.config.overflow, check, signal};
-    return fit(requestOf(engine, question, messages, target.model), options);
+    const fitted = await fit(requestOf(engine, question, messages, target.model), options);
+    account.asks(target, fitted.request);
+    return fitted;
   };
-  for await (const event of ask(specialist, engine, signal, prepare)) {
+  for await (const event of ask({specialist, engine, signal, deadline, prepare})) {
+    if (event.type === 'begin') {
+      yield event;
+      continue;
+    }
     if (event.type !== 'end') {
       firstTokenMs ??= specialist.now() - begin;
+      account.piece(event.type === 'tool-call' ? event.call.arguments : event.text);
       if (event.type === 'text') text += event.text;
       else if (event.type === 'tool-call') toolCalls.push(event.call);
       yield event;
       continue;
     }
-    specialist.model.chatWorked();
     // An empty answer is none: providers refuse conversations with one.
     if (text !== '' || toolCalls.length > 0) {
       const said: ChatMessage = {role: 'assistant', content: text, ...(toolCalls.length > 0 && {toolCalls})};
       conversation?.remember([...question.messages, said], question.history);
     }
     const end = {...event, latencyMs: specialist.now() - begin, firstTokenMs};
-    specialist.count(end.inputTokens, end.outputTokens);
+    await account.answered(end);
     yield end;
   }
 }

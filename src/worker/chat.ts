@@ -14,14 +14,21 @@ export interface ChatIo {
   readonly send: Send;
   /** Aborted with a {@link ChatStopped} it stops the provider's call at once. */
   readonly stop: AbortController;
+  /** Whose request it is: clients that wait take turns. */
+  readonly client?: object;
 }
 
 /** Answers with a chat_response, a stream, or an error; never rejects. Sends nothing once the client is gone. */
-export async function chat(specialist: Specialist, request: ChatMessageRequest, {send, stop}: ChatIo): Promise<void> {
+export async function chat(
+  specialist: Specialist,
+  request: ChatMessageRequest,
+  {send, stop, client}: ChatIo,
+): Promise<void> {
   const reply = new Replies(specialist, request, send);
   try {
-    for await (const event of answer(specialist, questionOf(request), stop)) {
-      if (event.type === 'text') await reply.piece(event.text);
+    for await (const event of answer(specialist, {...questionOf(request), ...(client && {client})}, stop)) {
+      if (event.type === 'begin') reply.begin(event);
+      else if (event.type === 'text') await reply.piece(event.text);
       else if (event.type === 'end') await reply.finish(event);
     }
   } catch (error) {
@@ -46,6 +53,8 @@ function questionOf({content, history, session, system, temperature, max_tokens}
 class Replies {
   #text = '';
   #chunks = 0;
+  /** Who answers, or would. */
+  #asked: {readonly provider: string; readonly model: string};
   readonly #engine: Engine;
   readonly #specialist: Specialist;
   readonly #request: ChatMessageRequest;
@@ -58,29 +67,36 @@ class Replies {
     this.#send = send;
     this.#begin = specialist.now();
     this.#engine = specialist.engine;
+    this.#asked = this.#engine.config.choice;
+  }
+
+  begin({provider, model}: {readonly provider: string; readonly model: string}): void {
+    this.#asked = {provider, model};
   }
 
   async piece(text: string): Promise<void> {
     this.#text += text;
     if (this.#request.stream !== true) return;
-    const {aiId, choice} = this.#engine.config;
+    const {aiId} = this.#engine.config;
+    const {provider, model} = this.#asked;
     await this.#send({
       type: 'stream_chunk',
       ...this.#id,
       content: text,
       chunk_index: this.#chunks++,
-      metadata: {ai_id: aiId, model: `${choice.provider}:${choice.model}`},
+      metadata: {ai_id: aiId, model: `${provider}:${model}`},
     });
   }
 
   async finish(
-    end: Pick<AnswerEnd, 'provider' | 'model' | 'stopReason' | 'inputTokens' | 'outputTokens' | 'trimmed'>,
+    end: Pick<AnswerEnd, 'provider' | 'model' | 'stopReason' | 'inputTokens' | 'outputTokens' | 'trimmed' | 'fallback'>,
   ): Promise<void> {
     const {aiId} = this.#engine.config;
     const seconds = Math.round(this.#specialist.now() - this.#begin) / 1000;
     const model = `${end.provider}:${end.model}`;
     const usage = {input_tokens: end.inputTokens, output_tokens: end.outputTokens};
-    const trimmed = end.trimmed === undefined ? {} : {trimmed: end.trimmed};
+    const {fallback, trimmed} = end;
+    const remarks = {...(trimmed !== undefined && {trimmed}), ...(fallback && {fallback})};
     await this.#send(
       this.#request.stream === true
         ? {
@@ -94,7 +110,7 @@ class Replies {
               model,
               usage,
               stop_reason: end.stopReason,
-              ...trimmed,
+              ...remarks,
             },
           }
         : {
@@ -106,7 +122,7 @@ class Replies {
             usage,
             latency: seconds,
             stop_reason: end.stopReason,
-            ...trimmed,
+            ...remarks,
           },
     );
   }
@@ -116,15 +132,14 @@ class Replies {
       if (error.why === 'disconnected') return;
       if (error.why === 'cancelled') return this.#cancelled();
     }
-    const {message, code, retryable} = describeFailure(this.#specialist, error);
+    const {message, code, retryable, retryAfterMs} = describeFailure(this.#specialist, error);
     const {request_id: requestId, stream = false} = this.#request;
-    await this.#send(errorReply(message, {code, retryable, requestId, stream}));
+    await this.#send(errorReply(message, {code, retryable, retryAfterMs, requestId, stream}));
   }
 
   /** How much the provider has charged for the piece is not known. */
   #cancelled(): Promise<void> {
-    const {provider, model} = this.#engine.config.choice;
-    return this.finish({provider, model, stopReason: 'cancelled', inputTokens: 0, outputTokens: 0});
+    return this.finish({...this.#asked, stopReason: 'cancelled', inputTokens: 0, outputTokens: 0});
   }
 
   get #id(): {request_id?: string | number} {

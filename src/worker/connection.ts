@@ -185,7 +185,7 @@ class JsonConnection {
         const stop = new AbortController();
         this.#chats.set(key, stop);
         const send = (reply: Reply): Promise<void> | undefined => this.#send(reply);
-        return chat(specialist, request, {send, stop}).finally(() => this.#chats.delete(key));
+        return chat(specialist, request, {send, stop, client: this}).finally(() => this.#chats.delete(key));
       }
     }
   }

@@ -180,6 +180,7 @@ async function obey(
   const {id} = request;
   switch (request.type) {
     case 'hello':
+      await specialist.budget(); // is known, from now on
       return {id, ok: true, hello: hello(specialist)};
     case 'configure': {
       const refusal = specialist.configure(request.config);
@@ -213,6 +214,7 @@ async function obey(
 
 function hello(specialist: Specialist): Hello {
   const {aiId, name, component, fleet, namespace, host, generation, specHash, declared, choice} = specialist.config;
+  const budget = specialist.ledger?.budget;
   return {
     uid: specialist.uid,
     pid: process.pid,
@@ -234,6 +236,7 @@ function hello(specialist: Specialist): Hello {
     retired: specialist.retired,
     ...(specialist.replacing && {replacing: true}),
     usage: specialist.usage,
+    ...(budget && {budget}),
   };
 }
 
@@ -258,6 +261,7 @@ function notify(specialist: Specialist, send: (notice: ControlNotice) => void): 
     else timer = setTimeout(tell, waitMs).unref();
   });
   const stopSuspect = specialist.onSuspect(code => send({type: 'model-suspect', code}));
+  const stopBudget = specialist.onBudget(budget => send({type: 'budget', budget}));
   const flush = (): void => {
     if (timer === undefined) return;
     clearTimeout(timer);
@@ -267,6 +271,7 @@ function notify(specialist: Specialist, send: (notice: ControlNotice) => void): 
     clearTimeout(timer);
     stopUsage();
     stopSuspect();
+    stopBudget();
   };
   return {flush, end};
 }

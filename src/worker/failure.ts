@@ -1,5 +1,4 @@
 /** What a client is told of a chat that failed, whatever protocol it speaks. */
-import {QueueFullError} from './limiter.js';
 import {ChatStopped} from './specialist.js';
 import type {Specialist} from './specialist.js';
 
@@ -16,7 +15,6 @@ export interface Failure {
 /** The code alone. */
 export function failureCode(error: unknown): string {
   if (error instanceof ChatStopped) return 'draining';
-  if (error instanceof QueueFullError) return 'queue_full';
   return isCoded(error) ? error.code : 'internal';
 }
 
@@ -24,7 +22,6 @@ export function failureCode(error: unknown): string {
 export function describeFailure(specialist: Specialist, error: unknown): Failure {
   const {aiId} = specialist.config;
   if (error instanceof ChatStopped) return {message: `${aiId} is draining`, code: 'draining', retryable: true};
-  if (error instanceof QueueFullError) return {message: error.message, code: 'queue_full', retryable: true};
   if (isCoded(error)) {
     specialist.model.chatFailed(error.code, error.message);
     const {message, code, retryable, retryAfterMs} = error;
@@ -41,14 +38,24 @@ interface Coded extends Error {
   readonly retryAfterMs?: number;
 }
 
+const codedErrors: ReadonlySet<string> = new Set([
+  'ProviderError',
+  'SecretMissingError',
+  'BudgetExceededError',
+  'ContextLengthError',
+  'QueueFullError',
+  'QueueTimeoutError',
+  'SlotsError',
+]);
+
 /**
- * A ProviderError, a missing secret, a spent budget, or a prompt that doesn't fit. Known by name: a provider may live in
+ * One of our errors that carry a code of the protocol's table. Known by name: a provider may live in
  * another chunk of the build, where its class is another one.
  */
 function isCoded(error: unknown): error is Coded {
   return (
     error instanceof Error &&
-    ['ProviderError', 'SecretMissingError', 'BudgetExceededError', 'ContextLengthError'].includes(error.name) &&
+    codedErrors.has(error.name) &&
     'code' in error &&
     typeof error.code === 'string' &&
     'retryable' in error &&

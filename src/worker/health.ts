@@ -1,8 +1,9 @@
 /** What a specialist says of itself: ping, health, info, and whether it is ready. */
 import {description, systemPrompt} from '../expertise/prompt.js';
 import {wireUsage} from '../protocol/messages.js';
-import type {HealthReply, InfoReply, PongReply} from '../protocol/messages.js';
+import type {HealthReply, InfoReply, PongReply, RecentReply} from '../protocol/messages.js';
 import type {Specialist} from './specialist.js';
+import type {RecentUsage} from './usage-recent.js';
 
 /** How much of the system prompt `info` shows; from the seed's protocol. */
 const promptShown = 200;
@@ -24,17 +25,29 @@ export async function health(specialist: Specialist): Promise<HealthReply> {
     ...state,
     active: specialist.limiter.active,
     queued: specialist.limiter.queued,
+    waiting: specialist.slots.waiting,
     uptime: Math.round(specialist.now() - specialist.startedAt) / 1000,
     usage: wireUsage(specialist.usage),
+    ...(specialist.ledger && {recent: recentReply(specialist.ledger.recent)}),
+    cpu: cpuSeconds(),
   };
 }
 
-/** Whether a chat would be answered now, and if not, why not. */
-export async function readiness(specialist: Specialist): Promise<Pick<HealthReply, 'status' | 'reason' | 'message'>> {
+type Readiness = Pick<HealthReply, 'status' | 'reason' | 'message' | 'fallback'>;
+
+/** Whether a chat would be answered now, and if not, why not; and whether by a fallback, and why by that. */
+export async function readiness(specialist: Specialist): Promise<Readiness> {
   if (specialist.draining) return {status: 'draining', reason: 'Draining', message: 'takes no new chats'};
-  const check = await specialist.model.current();
+  const [check, budget] = await Promise.all([specialist.model.current(), specialist.budget()]);
   if (specialist.draining) return {status: 'draining', reason: 'Draining', message: 'takes no new chats'};
-  return check.available ? {status: 'healthy'} : {status: 'degraded', reason: check.reason, message: check.message};
+  if (!check.available) return {status: 'degraded', reason: check.reason, message: check.message};
+  if (budget?.exceeded === true && budget.mode === 'hard') {
+    return {status: 'degraded', reason: 'BudgetExceeded', message: budget.message ?? 'the budget is spent'};
+  }
+  const {fallback} = check;
+  if (fallback === undefined) return {status: 'healthy'};
+  const {by, reason} = fallback;
+  return {status: 'healthy', reason: 'Fallback', message: fallback.message, fallback: {by, reason}};
 }
 
 export function info(specialist: Specialist): InfoReply {
@@ -66,4 +79,22 @@ export function info(specialist: Specialist): InfoReply {
 function modelOf(specialist: Specialist): string {
   const {choice} = specialist.config;
   return `${choice.provider}:${choice.model}`;
+}
+
+function cpuSeconds(): number {
+  const {user, system} = process.cpuUsage();
+  return (user + system) / 1_000_000;
+}
+
+function recentReply(recent: RecentUsage): RecentReply {
+  const {rateSeconds, requests, outputTokens, latencyP50, latencyP95, firstTokenP50, firstTokenP95} = recent;
+  return {
+    seconds: rateSeconds,
+    requests,
+    output_tokens: outputTokens,
+    ...(latencyP50 !== undefined && {latency_p50: latencyP50}),
+    ...(latencyP95 !== undefined && {latency_p95: latencyP95}),
+    ...(firstTokenP50 !== undefined && {first_token_p50: firstTokenP50}),
+    ...(firstTokenP95 !== undefined && {first_token_p95: firstTokenP95}),
+  };
 }

@@ -14,6 +14,17 @@ export interface ModelStateOptions {
   readonly check: (signal: AbortSignal) => Promise<ModelCheck>;
   /** A chat failed at the provider (its code), or the model works again (`recovered`). */
   readonly onSuspect: (code: string) => void;
+  /** Somebody asked the provider, and this is what came of it. */
+  readonly onChecked?: (check: ModelCheck) => void;
+}
+
+export interface FellBack {
+  /** Of the model's own failure. */
+  readonly code: string;
+  readonly message: string;
+  /** Who answered: `provider:model`. */
+  readonly by: string;
+  readonly asked: boolean;
 }
 
 interface Word {
@@ -58,6 +69,7 @@ export class ModelState {
 
   ownerSays(check: ModelCheck): void {
     this.#say('owner', check);
+    this.#options.onChecked?.(check);
   }
 
   chatFailed(code: string, message: string): void {
@@ -67,8 +79,17 @@ export class ModelState {
     this.#options.onSuspect(code);
   }
 
+  /** A fallback answered. Where the model itself was `asked`, somebody should look at it. */
+  fellBack({code, message, by, asked}: FellBack): void {
+    const reason = reasons.get(code);
+    if (reason === undefined) return;
+    this.#say('chat', {available: true, fallback: {by, reason, message}});
+    if (asked) this.#options.onSuspect(code);
+  }
+
   chatWorked(): void {
-    if (this.#word?.check.available !== false) return;
+    const check = this.#word?.check;
+    if (check === undefined || (check.available && !check.fallback)) return;
     this.#say('chat', {available: true});
     this.#options.onSuspect('recovered');
   }
@@ -91,6 +112,7 @@ export class ModelState {
     const check = await bounded(this.#options.check);
     // Somebody who knows better may have spoken meanwhile, or the model may be another one.
     if (this.#epoch === epoch) this.#say('self', check);
+    this.#options.onChecked?.(check);
     return check;
   }
 

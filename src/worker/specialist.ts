@@ -1,12 +1,16 @@
 /** The one specialist that a worker is: its configuration, its provider, and everything that is counted about it. */
 import {formatVersion} from '../api/types.js';
-import type {Expertise, ModelCheck, ResolvedProvider, Usage} from '../api/types.js';
+import type {BudgetState, Expertise, ModelCheck, ResolvedProvider, Usage} from '../api/types.js';
 import type {WorkerConfig} from '../protocol/control.js';
 import type {Provider} from '../providers/provider.js';
+import {Breaker} from './breaker.js';
+import {checkTargets} from './check-targets.js';
 import {Limiter} from './limiter.js';
 import type {Log} from './log.js';
 import {ModelState} from './model-state.js';
+import {Slots} from './slots.js';
 import {Sessions} from './sessions.js';
+import type {Ledger} from './usage.js';
 
 export interface ProviderContext {
   readonly component: string;
@@ -23,6 +27,8 @@ export interface SpecialistOptions {
   readonly log: Log;
   /** ms, monotonic. */
   readonly now: () => number;
+  /** ms since 1970. Default: the system's. */
+  readonly wallNow?: (() => number) | undefined;
   /** The state folder. Absent: nothing is kept beyond this process, and no slots are shared with others. */
   readonly home?: string | undefined;
 }
@@ -42,6 +48,7 @@ export interface EngineTarget {
   readonly providerName: string;
   /** Created at the first call; one that couldn't be created is tried again at the next. */
   readonly provider: () => Promise<Provider>;
+  readonly breaker: Breaker;
 }
 
 /** Why a chat is stopped from outside. */
@@ -66,9 +73,11 @@ export class Specialist {
   readonly uid: string;
   readonly log: Log;
   readonly now: () => number;
+  readonly wallNow: () => number;
   readonly home: string | undefined;
   readonly limiter: Limiter;
   readonly sessions: Sessions;
+  readonly slots: Slots;
   readonly model: ModelState;
   /** Set once it listens. */
   port = 0;
@@ -89,24 +98,29 @@ export class Specialist {
   readonly #usageListeners = new Set<() => void>();
   readonly #suspectListeners = new Set<(code: string) => void>();
   #engine: Engine;
-  #usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  readonly #budgetListeners = new Set<(state: BudgetState) => void>();
+  #ledger: Ledger | undefined;
+  #opening: Promise<Ledger> | undefined;
   #draining = false;
 
-  constructor({config, uid, createProvider, log, now, home}: SpecialistOptions) {
+  constructor({config, uid, createProvider, log, now, wallNow = Date.now, home}: SpecialistOptions) {
     this.home = home;
+    this.wallNow = wallNow;
     this.uid = uid;
     this.log = log;
     this.now = now;
     this.startedAt = now();
     this.#createProvider = createProvider;
-    this.limiter = new Limiter(config.concurrency);
+    this.limiter = new Limiter(config.concurrency, {now, after});
     const {aiId, sessions, concurrency} = config;
-    this.sessions = new Sessions({aiId, limits: sessions, queue: concurrency.queue, now, log, home});
+    this.slots = new Slots({aiId, home, now, timeout: () => this.limiter.timeout()});
+    this.sessions = new Sessions({aiId, limits: sessions, queue: concurrency.queue, now, wallNow, log, home});
     this.#engine = this.#makeEngine(config);
     this.model = new ModelState({
       now,
-      check: signal => this.#checkModel(signal),
+      check: signal => checkTargets(this.#engine, signal),
       onSuspect: code => this.#suspectListeners.forEach(listener => listener(code)),
+      onChecked: check => this.#closeBreakers(check),
     });
   }
 
@@ -118,8 +132,14 @@ export class Specialist {
     return this.#engine.config;
   }
 
+  /** Since this process began. */
   get usage(): Usage {
-    return this.#usage;
+    return this.#ledger?.usage ?? {requests: 0, inputTokens: 0, outputTokens: 0};
+  }
+
+  /** Absent until the first chat, or the first look at the budget. */
+  get ledger(): Ledger | undefined {
+    return this.#ledger;
   }
 
   get draining(): boolean {
@@ -140,10 +160,11 @@ export class Specialist {
     if (fixed !== undefined) return `${fixed} cannot change without a restart: ${old[fixed]} to ${config[fixed]}`;
     const before = this.#engine;
     this.#engine = this.#makeEngine(config, before);
-    const sameProvider = this.#engine.targets[0].provider === before.targets[0].provider;
-    if (!sameProvider || config.model !== old.model) this.model.forget();
+    if (!sameTargets(this.#engine, before)) this.model.forget();
     this.limiter.configure(config.concurrency);
     this.sessions.configure(config.sessions, config.concurrency.queue);
+    this.#ledger?.configure(config.budget);
+    this.watchBudget();
     this.revision += 1;
     return undefined;
   }
@@ -159,20 +180,46 @@ export class Specialist {
     };
   }
 
-  /** One more answered chat. */
-  count(inputTokens: number, outputTokens: number): void {
-    this.#usage = {
-      requests: this.#usage.requests + 1,
-      inputTokens: this.#usage.inputTokens + inputTokens,
-      outputTokens: this.#usage.outputTokens + outputTokens,
-    };
-    for (const listener of this.#usageListeners) listener();
+  /** Loads it; what of it can't be read from the state folder is logged. */
+  async openLedger(): Promise<Ledger> {
+    this.#opening ??= this.#loadLedger();
+    try {
+      return await this.#opening;
+    } catch (error) {
+      this.#opening = undefined; // the next chat tries again
+      throw error;
+    }
+  }
+
+  /** Writes what was counted last. Never rejects. */
+  async closeLedger(): Promise<void> {
+    const ledger = await this.#opening?.catch(() => undefined);
+    await ledger?.close();
+  }
+
+  /** Where there is a budget: whether it is spent is told from now on, also by those who don't ask. */
+  watchBudget(): void {
+    this.budget().catch((error: unknown) => {
+      this.log('error', 'cannot look at the budget', {error: error instanceof Error ? error.message : String(error)});
+    });
+  }
+
+  /** How the budget stands; undefined: there is none. */
+  async budget(): Promise<BudgetState | undefined> {
+    if (this.config.budget === undefined) return undefined;
+    return (this.#ledger ?? (await this.openLedger())).budget;
   }
 
   /** @returns unregisters */
   onUsage(listener: () => void): () => void {
     this.#usageListeners.add(listener);
     return () => void this.#usageListeners.delete(listener);
+  }
+
+  /** The budget is spent that was not, or has begun anew. @returns unregisters */
+  onBudget(listener: (state: BudgetState) => void): () => void {
+    this.#budgetListeners.add(listener);
+    return () => void this.#budgetListeners.delete(listener);
   }
 
   /** @returns unregisters */
@@ -205,18 +252,37 @@ export class Specialist {
     for (const chat of this.#chats) chat.abort(new ChatStopped(why));
   }
 
-  /** Clients of providers that `before` had as well are kept. */
+  async #loadLedger(): Promise<Ledger> {
+    const {Ledger} = await import('./usage.js');
+    const {home, uid, log, now, wallNow} = this;
+    const ledger = await Ledger.open({
+      ...{home, uid, log, now, wallNow},
+      aiId: this.config.aiId,
+      onCount: () => this.#usageListeners.forEach(listener => listener()),
+      onBudget: state => this.#budgetListeners.forEach(listener => listener(state)),
+    });
+    this.#ledger = ledger;
+    // As it stands now: it may have been reconfigured meanwhile.
+    ledger.configure(this.config.budget);
+    return ledger;
+  }
+
+  /** Clients of providers that `before` had as well are kept, and what is known of how their models fail. */
   #makeEngine(config: WorkerConfig, before?: Engine): Engine {
     const {provider, model, choice, fallback = []} = config;
-    const known = new Map(
-      before?.targets.map(target => [fingerprint(before.config, target.resolved), target.provider]),
-    );
-    const target = (resolved: ResolvedProvider, name: string, model: string): EngineTarget => {
-      const client = known.get(fingerprint(config, resolved)) ?? this.#client(config, resolved);
-      return {resolved, model, providerName: name, provider: client};
+    const known = (before?.targets ?? []).map(target => ({...target, key: keyOf(before?.config ?? config, target)}));
+    const target = (resolved: ResolvedProvider, providerName: string, model: string): EngineTarget => {
+      const same = known.filter(({key}) => key === keyOf(config, {resolved}));
+      const provider = same[0]?.provider ?? this.#client(config, resolved);
+      const breaker = same.find(other => other.model === model)?.breaker ?? this.#breaker();
+      return {resolved, model, providerName, provider, breaker};
     };
     const rest = fallback.map(({provider: resolved, model: other}) => target(resolved, resolved.name, other));
     return {config, targets: [target(provider, choice.provider, model), ...rest]};
+  }
+
+  #breaker(): Breaker {
+    return new Breaker({now: this.now, random: Math.random});
   }
 
   #client({component, expertise}: WorkerConfig, resolved: ResolvedProvider): () => Promise<Provider> {
@@ -236,20 +302,28 @@ export class Specialist {
     };
   }
 
-  async #checkModel(signal: AbortSignal): Promise<ModelCheck> {
-    const {model, provider} = this.#engine.targets[0];
-    try {
-      const checks = await (await provider()).check([model], signal);
-      const unsaid: ModelCheck = {available: false, reason: 'ProviderError', message: 'the provider did not say'};
-      return checks.get(model) ?? unsaid;
-    } catch (error) {
-      if (!(error instanceof SecretMissingError)) throw error;
-      return {available: false, reason: 'SecretMissing', message: error.message};
-    }
+  /** What a check has found out needs no chat to find it out once more. */
+  #closeBreakers(check: ModelCheck): void {
+    if (!check.available) return;
+    const {targets} = this.#engine;
+    const by = check.fallback?.by;
+    const found =
+      by === undefined ? targets[0] : targets.find(({providerName, model}) => `${providerName}:${model}` === by);
+    found?.breaker.cleared();
   }
 }
 
-/** Configurations with the same fingerprint can share a provider's client. */
-function fingerprint({component, expertise}: WorkerConfig, resolved: ResolvedProvider): string {
+/** Whether what is known of the model of `b` holds for that of `a`. */
+function sameTargets({targets: a}: Engine, {targets: b}: Engine): boolean {
+  return a.length === b.length && a.every(({breaker}, i) => breaker === b[i]?.breaker);
+}
+
+/** Configurations with the same key can share a provider's client. */
+function keyOf({component, expertise}: WorkerConfig, {resolved}: Pick<EngineTarget, 'resolved'>): string {
   return JSON.stringify([resolved, component, expertise]);
+}
+
+function after(ms: number, run: () => void): () => void {
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
 }

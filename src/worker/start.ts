@@ -27,6 +27,8 @@ export interface WorkerOptions {
   readonly log?: Log;
   /** ms, monotonic. */
   readonly now?: () => number;
+  /** ms since 1970. */
+  readonly wallNow?: () => number;
 }
 
 export interface RunningWorker {
@@ -53,8 +55,8 @@ const stopMs = 250;
  * @throws {ListenError} nothing is left bound
  */
 export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
-  const {config, uid, createProvider, home, log = silentLog, now = () => process.uptime() * 1000} = options;
-  const specialist = new Specialist({config, uid, createProvider, log, now, home});
+  const {config, uid, createProvider, home, log = silentLog, now = () => process.uptime() * 1000, wallNow} = options;
+  const specialist = new Specialist({config, uid, createProvider, log, now, wallNow, home});
   let ended: (code: number) => void = () => undefined;
   const done = new Promise<number>(resolve => (ended = resolve));
   let closing: Promise<void> | undefined;
@@ -76,6 +78,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
     await handover;
     // The owner's reply is written before its connection ends.
     await Promise.all([clients.close(), control?.close()]);
+    await specialist.closeLedger();
     ended(0);
   };
   const close = async (graceMs = specialist.config.graceMs): Promise<void> => {
@@ -122,6 +125,7 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const bound = bind(specialist, options, {drain, shutdown, replace});
   const {port} = (await bound).clients;
   specialist.port = port;
+  specialist.watchBudget();
   void specialist.sessions.load();
   const reopen = async (): Promise<void> => (await bound).control?.reopen();
   return {port, done, drain, close: closeBy, reopen};

@@ -4,6 +4,7 @@ import {createInterface} from 'node:readline';
 import {describeError} from '../../src/api/errors.js';
 import {appendEvent} from '../../src/registry/events.js';
 import {holdLock} from '../../src/registry/locks.js';
+import {Slots} from '../../src/worker/slots.js';
 import {RegistryClient} from '../../src/registry/registry-client.js';
 import type {FreezeAt} from './freeze.js';
 
@@ -12,7 +13,17 @@ type Order =
   | {type: 'hold'; home: string; lock: string}
   | {type: 'freeze'; home: string; at: FreezeAt; action: 'register' | 'allocate'; ports: {from: number; to: number}}
   | {type: 'request'; home: string; aiId: string; port: number; timeoutMs: number}
-  | {type: 'events'; home: string; name: string; count: number};
+  | {type: 'events'; home: string; name: string; count: number}
+  | SlotsOrder;
+
+/** Specialists of this process: each has so many chats, which call `url` again and again, `limit` at once over all. */
+interface SlotsOrder {
+  readonly type: 'slots';
+  readonly home: string;
+  readonly url: string;
+  readonly limit: number;
+  readonly specialists: Readonly<Record<string, number>>;
+}
 
 const order = JSON.parse(process.argv[2] ?? '') as Order; // written by startChild
 
@@ -29,11 +40,31 @@ switch (order.type) {
   case 'request':
     await request(order);
     break;
+  case 'slots':
+    await callInTurns(order);
+    break;
   case 'events':
     for (let i = 0; i < order.count; i++) {
       const message = `${order.name} ${i}`;
       await appendEvent(order.home, {at: new Date().toISOString(), type: 'Normal', reason: 'Launched', message});
     }
+}
+
+async function callInTurns({home, url, limit, specialists}: SlotsOrder): Promise<void> {
+  const never = new AbortController().signal;
+  const provider = {name: 'lab', type: 'openai', baseUrl: url, maxConcurrency: limit} as const;
+  const chats = Object.entries(specialists).flatMap(([aiId, count]) => {
+    const slots = new Slots({aiId, home, now: () => performance.now(), timeout: () => new Error('too late')});
+    const chat = async (): Promise<never> => {
+      for (;;) {
+        const release = await slots.acquire(provider, {signal: never, deadline: Infinity});
+        await (await fetch(`${url}/${aiId}`)).text();
+        release();
+      }
+    };
+    return Array.from({length: count}, chat);
+  });
+  await Promise.all(chats);
 }
 
 /** Prints each registration once it is acknowledged. */

@@ -200,9 +200,9 @@ export async function bench(changes: Partial<WorkerConfig> = {}, options: Partia
   };
 }
 
-/** Waits for a condition; fails after ten seconds, naming it. */
-export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
+/** Waits for a condition; fails after ten seconds, or `withinMs`, naming it. */
+export async function until(condition: () => boolean, what: string, withinMs = 10_000): Promise<void> {
+  const deadline = Date.now() + withinMs;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
     await new Promise(resolve => setTimeout(resolve, 2));
