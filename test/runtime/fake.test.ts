@@ -61,11 +61,11 @@ class FakeWorld implements RuntimeWorld {
     return {request: {...request, port}, stderr};
   }
 
-  async signal(worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM'): Promise<void> {
+  async signal(worker: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): Promise<void> {
     const process = this.#processOf(worker);
     if (signal === 'SIGKILL') process.end({signal});
     else if (signal === 'SIGTERM') process.terminateByHand();
-    else process.hung = true;
+    else process.hung = signal === 'SIGSTOP';
   }
 
   async configureByHand(worker: Worker, config: WorkerConfig): Promise<void> {

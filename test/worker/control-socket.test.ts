@@ -227,6 +227,16 @@ describe('what somebody does', () => {
     expect([doer.heard, told]).toEqual([[], 0]);
   });
 
+  it('is in the answer to who subscribes, for whoever asked before it happened', async () => {
+    await start();
+    const [doer, other] = [await owner(), await owner()];
+    expect(await other.request({type: 'hello'})).toMatchObject({hello: {revision: 0, draining: false}});
+    await doer.request({type: 'configure', config: configOf({model: 'm2'})});
+    await doer.request({type: 'drain', graceMs: 0});
+    const now = {revision: 1, draining: true, running: {model: 'm2'}};
+    expect(await other.request({type: 'subscribe'})).toMatchObject({ok: true, hello: now});
+  });
+
   it('is told before a drain has ended; its chats may take long', async () => {
     const {client, provider} = await start();
     const [doer, other] = [await listener(), await listener()];

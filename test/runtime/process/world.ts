@@ -110,7 +110,7 @@ export class ProcessWorld implements RuntimeWorld {
     return {request: {...(await this.request()), port, env}, stderr: 'MODULE_NOT_FOUND'};
   }
 
-  async signal({instance}: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGTERM'): Promise<void> {
+  async signal({instance}: Worker, signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT' | 'SIGTERM'): Promise<void> {
     process.kill(instance.identity.pid, signal);
   }
 
