@@ -123,6 +123,14 @@ export interface TopOptions extends GlobalOptions {
   readonly watch: boolean;
 }
 
+export interface SessionsOptions extends GlobalOptions {
+  readonly output: OutputFormat;
+}
+
+export interface SessionsDeleteOptions extends GlobalOptions {
+  readonly all: boolean;
+}
+
 export interface EventsOptions extends GlobalOptions {
   readonly watch: boolean;
   /** The newest so many. */

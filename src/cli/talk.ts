@@ -8,6 +8,7 @@ import {knownSpecialists} from './names.js';
 import {observe} from './observe.js';
 import type {GlobalOptions} from './options.js';
 import {tokenOf} from './secrets.js';
+import {countText} from './print/amounts.js';
 import {selectOne} from './select.js';
 import {openConnection} from './verify.js';
 import {readyText, whyNotReady, type SpecialistView} from './view.js';
@@ -16,6 +17,8 @@ export interface Answer {
   readonly model: string;
   readonly outputTokens: number;
   readonly seconds: number;
+  /** Oldest messages that didn't fit and were left out. */
+  readonly trimmed: number;
 }
 
 /**
@@ -31,13 +34,32 @@ export async function reach(
   const {aiId} = await selectOne(knownSpecialists(context.home, scope), name);
   const {specialists, fleets} = await observe(context, {...scope, aiIds: new Set([aiId])});
   const view = await selectOne(specialists, aiId);
-  const {host = '127.0.0.1', port, instance} = view.status;
-  if (port === undefined || instance === undefined) throw notRunning(view);
+  if (!runs(view)) throw notRunning(view);
   // Unknown is worth a try: the specialist itself will say.
   if (readyText(view) === 'False') throw notReady(view);
+  const connection = await connectTo(context, view, fleets);
+  if (connection === undefined) throw notRunning(view);
+  return {view, connection};
+}
+
+/**
+ * A connection to the specialist, whether it is ready or not; undefined where it doesn't run. The caller closes it.
+ *
+ * @throws {TektonError} it can't be reached, or refuses the token
+ */
+export async function connectTo(
+  context: CommandContext,
+  view: SpecialistView,
+  fleets: readonly FleetRecord[],
+): Promise<SpecialistConnection | undefined> {
+  const {host = '127.0.0.1', port} = view.status;
+  if (port === undefined || !runs(view)) return undefined;
   const token = await tokenFor(view, fleets, context);
-  const target = {host, port, ...(token !== undefined && {token})};
-  return {view, connection: await openConnection(target, context.signal)};
+  return openConnection({host, port, ...(token !== undefined && {token})}, context.signal);
+}
+
+function runs({status}: SpecialistView): boolean {
+  return status.port !== undefined && status.instance !== undefined;
 }
 
 /** The whole answer at once. @throws {RequestFailedError | ConnectionLostError} or the signal's reason */
@@ -56,17 +78,18 @@ export async function askStreaming(
   return fromStream(await stream.end);
 }
 
-export function fromReply({model = '', usage, latency = 0}: ChatReply): Answer {
-  return {model, outputTokens: usage?.output_tokens ?? 0, seconds: latency};
+export function fromReply({model = '', usage, latency = 0, trimmed = 0}: ChatReply): Answer {
+  return {model, outputTokens: usage?.output_tokens ?? 0, seconds: latency, trimmed};
 }
 
-function fromStream({model, total_tokens: outputTokens, total_time: seconds}: StreamEndMetadata): Answer {
-  return {model, outputTokens, seconds};
+function fromStream({model, total_tokens, total_time: seconds, trimmed = 0}: StreamEndMetadata): Answer {
+  return {model, outputTokens: total_tokens, seconds, trimmed};
 }
 
 /** "athena answered with ollama:llama3.3:70b (340 tokens, 2.1 s)" */
-export function answerText({name}: SpecialistView, {model, outputTokens, seconds}: Answer): string {
-  return `${name} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)`;
+export function answerText({name}: SpecialistView, {model, outputTokens, seconds, trimmed}: Answer): string {
+  const without = trimmed > 0 ? `, without the oldest ${countText(trimmed, 'message')}` : '';
+  return `${name} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)${without}`;
 }
 
 function notRunning(view: SpecialistView): TektonError {

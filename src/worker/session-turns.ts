@@ -28,7 +28,13 @@ export function newestTurns(
   return maxTurns > 0 ? messages : [];
 }
 
+/** How much of a conversation there is; `tokens` by estimate. */
+export function summaryOf(messages: readonly ChatMessage[]): {readonly turns: number; readonly tokens: number} {
+  const tokens = messages.reduce((sum, message) => sum + estimateMessageTokens(message), 0);
+  return {turns: countTurns(messages), tokens: Math.ceil(tokens)};
+}
+
 /** Exchanges: messages of the user with all that followed. */
-export function countTurns(messages: readonly ChatMessage[]): number {
+function countTurns(messages: readonly ChatMessage[]): number {
   return messages.filter(({role}) => role === 'user').length;
 }

@@ -6,13 +6,12 @@
  * One chat at a time in each session: the next one waits for its answer, so that it is part of what that one continues.
  */
 import type {SessionLimits} from '../api/types.js';
-import {estimateMessageTokens} from '../providers/estimate.js';
 import type {ChatMessage} from '../providers/provider.js';
 import {Limiter} from './limiter.js';
 import type {Log} from './log.js';
 import type {SessionDisk} from './session-disk.js';
 import {SessionMemory} from './session-memory.js';
-import {countTurns, goOn, newestTurns} from './session-turns.js';
+import {goOn, newestTurns, summaryOf} from './session-turns.js';
 
 export interface SessionsOptions {
   readonly aiId: string;
@@ -129,8 +128,7 @@ export class Sessions {
       .entries()
       .map(([name, {messages, usedAt}]) => ({
         name,
-        turns: countTurns(messages),
-        tokens: Math.ceil(messages.reduce((sum, message) => sum + estimateMessageTokens(message), 0)),
+        ...summaryOf(messages),
         idleMs: now - usedAt,
       }))
       .sort((a, b) => a.idleMs - b.idleMs);

@@ -59,6 +59,10 @@ describe('flags', () => {
     ['chat a how are you', ['a', 'how', 'are', 'you'], {stream: true, output: 'text'}],
     ['chat a -', ['a', '-'], {stream: true, output: 'text'}],
     ['chat a hi --session s --no-stream -o json', ['a', 'hi'], {stream: false, output: 'json', session: 's'}],
+    ['sessions a', ['a'], {output: 'table'}],
+    ['sessions a -o name -n lab', ['a'], {output: 'name', namespace: 'lab'}],
+    ['sessions delete a s t', ['a', 's', 't'], {all: false}],
+    ['sessions delete a --all', ['a'], {all: true}],
     ['events', [], {watch: false, limit: 50}],
     ['events a -w --limit 3', ['a'], {watch: true, limit: 3}],
     ['worker --component athena', [], {component: 'athena'}],
@@ -152,6 +156,8 @@ describe('help', () => {
        logs                         print a specialist's log
        chat                         talk to a specialist; without a message,
                                     interactively
+       sessions                     list the conversations that a specialist
+                                    remembers, or delete them
        events                       what happened, oldest first
 
      More:

@@ -28,6 +28,14 @@ export function rowText(row: Row, widths: readonly number[]): string {
   return `${cells.join(gap).trimEnd()}\n`;
 }
 
+/** What a client chose as a name, on one line and without anything that a terminal would obey. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, character => {
+    const code = character.codePointAt(0) ?? 0;
+    return `\\u{${code.toString(16)}}`;
+  });
+}
+
 function oneLine(cell: string): string {
   return cell.replaceAll(/\s*\r?\n\s*/g, ' ');
 }

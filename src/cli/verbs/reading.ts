@@ -4,6 +4,7 @@ import {outputFormats, parseCount, parseDuration, parsePort, parseWaitFor} from 
 import type {OutputFormat, StatusOptions, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
 import {nameHelp, scope} from './scope.js';
+import {addSessions} from './sessions.js';
 import {addUsageVerbs} from './usage.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
@@ -126,6 +127,8 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
       };
       choose(() => import('../commands/chat.js'), name === undefined ? [] : [name, ...words], options);
     });
+
+  addSessions(program, choose);
 
   program
     .command('events')
