@@ -66,6 +66,8 @@ const onDemand = {
   scripted: 'src/providers/scripted.ts',
   usage: 'src/worker/usage.ts',
   turns: 'src/registry/turns.ts',
+  // Of systems without /proc.
+  'processes-ps': 'src/registry/processes-ps.ts',
 };
 const loadedOnDemand = {
   name: 'loaded-on-demand',
