@@ -111,7 +111,9 @@ export class Breaker {
     const times = state.type === 'closed' ? 1 : state.times + 1;
     // A quarter either way, so that the specialists behind one server don't come back in step.
     const delayMs = Math.min(longestDelayMs, firstDelayMs * 2 ** (times - 1)) * (0.75 + this.#options.random() / 2);
-    this.#open(times, fault, Math.max(delayMs, Math.min(fault.retryAfterMs ?? 0, longestRetryAfterMs)));
+    // One that only said when to come back is taken at its word: its clients were told the same.
+    const leastMs = failures < opensAfter ? 0 : delayMs;
+    this.#open(times, fault, Math.max(leastMs, Math.min(fault.retryAfterMs ?? 0, longestRetryAfterMs)));
   }
 
   #open(times: number, fault: Fault, delayMs: number): void {

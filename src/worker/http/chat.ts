@@ -24,7 +24,7 @@ export async function completeChat(exchange: Exchange, specialist: Specialist): 
   const head = {id: `chatcmpl-${randomUUID()}`, created: Math.floor(Date.now() / 1000), model: config.aiId};
   const reply = stream ? new StreamedReply(exchange, head, includeUsage) : new WholeReply(exchange, head);
   try {
-    for await (const event of answer(specialist, question, stop)) {
+    for await (const event of answer(specialist, {...question, client: exchange.request.socket}, stop)) {
       switch (event.type) {
         case 'text':
           await reply.text(event.text);
@@ -38,7 +38,7 @@ export async function completeChat(exchange: Exchange, specialist: Specialist): 
         case 'end':
           reply.end(event);
           break;
-        default: // whom it asks is told with the end
+        case 'begin': // who answers is told with the end
       }
     }
   } catch (error) {

@@ -18,6 +18,7 @@ interface Route {
 const routes = new Map<string, Route>([
   ['/healthz', {method: 'GET', answer: healthz}],
   ['/readyz', {method: 'GET', answer: readyz}],
+  ['/metrics', {method: 'GET', answer: scrape}],
   ['/v1/models', {method: 'GET', answer: models}],
   ['/v1/chat/completions', {method: 'POST', answer: completeChat}],
 ]);
@@ -70,6 +71,12 @@ function healthz(exchange: Exchange, specialist: Specialist): void {
 async function readyz(exchange: Exchange, specialist: Specialist): Promise<void> {
   const state = await readiness(specialist);
   exchange.json(state.status === 'healthy' ? 200 : 503, {ai_id: specialist.config.aiId, ...state});
+}
+
+async function scrape(exchange: Exchange, specialist: Specialist): Promise<void> {
+  const {metricsOf} = await import('./metrics.js');
+  const {text, contentType} = await metricsOf(specialist);
+  exchange.text(200, text, {'Content-Type': contentType});
 }
 
 function models(exchange: Exchange, specialist: Specialist): void {
