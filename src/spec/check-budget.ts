@@ -1,7 +1,7 @@
 /** Whether a budget can bite: one that never does is a mistake that nobody would notice. */
 import type {SpecialistFields} from '../api/documents.js';
 import type {Problem} from '../api/errors.js';
-import type {ProviderType} from '../api/types.js';
+import type {NamedProvider, Price, ProviderType} from '../api/types.js';
 import {priceOf} from '../api/usage.js';
 import type {Path} from '../api/validate.js';
 import {choose} from './desire.js';
@@ -78,8 +78,15 @@ function modelsOf(fleet: Fleet, entry: Entry, providers: ReadonlyMap<string, Kno
     const known = providers.get(name);
     const asks = declared ?? known?.defaultModel?.model;
     if (!known || asks === undefined) return []; // that is told already
-    const price = priceOf(known.spec.prices, asks);
+    const price = priceAt(known.spec, asks);
     const isZero = price !== undefined && price.input === 0 && price.output === 0 && (price.cachedInput ?? 0) === 0;
     return [{name, model: asks, type: known.spec.type, price: price ? (isZero ? 'zero' : 'some') : 'none'}];
   });
+}
+
+/** `auto` may come to ask either of its choices: a price of one of them is a price. */
+function priceAt({prices, choices}: NamedProvider, model: string): Price | undefined {
+  return [prices, choices?.anthropic?.prices, choices?.ollama?.prices]
+    .map(one => priceOf(one, model))
+    .find(price => price !== undefined);
 }

@@ -57,6 +57,20 @@ describe('flags', () => {
     ['logs a -f --tail 0', ['a'], {follow: true, tail: 0}],
     ['chat a', ['a'], {stream: true, output: 'text'}],
     ['chat a how are you', ['a', 'how', 'are', 'you'], {stream: true, output: 'text'}],
+    ['chat --role r hi there', ['hi', 'there'], {stream: true, output: 'text', role: 'r'}],
+    ['usage', [], {by: 'specialist', selector: [], output: 'table'}],
+    [
+      'usage a --since 7d --by model -l team=a -l gpu -o json',
+      ['a'],
+      {
+        ...{by: 'model', output: 'json', since: 7},
+        selector: [
+          {type: 'equals', key: 'team', value: 'a'},
+          {type: 'has', key: 'gpu'},
+        ],
+      },
+    ],
+    ['top -w', [], {output: 'table', watch: true}],
     ['chat a -', ['a', '-'], {stream: true, output: 'text'}],
     ['chat a hi --session s --no-stream -o json', ['a', 'hi'], {stream: false, output: 'json', session: 's'}],
     ['sessions a', ['a'], {output: 'table'}],
@@ -159,6 +173,10 @@ describe('help', () => {
        sessions                     list the conversations that a specialist
                                     remembers, or delete them
        events                       what happened, oldest first
+       usage                        requests, tokens and cost per specialist, of
+                                    today (UTC) or longer; nothing needs to run
+       top                          how busy the specialists are that run: chats,
+                                    rates, latencies, memory
 
      More:
        worker                       run one specialist by hand: registers itself,

@@ -2,7 +2,7 @@
  * Workers without processes: as the real runtime by its contract (test/contract/runtime.ts), and as crashing, hung,
  * slow or stubborn as a test wants them.
  */
-import type {Instance, LastExit, ModelCheck, Usage} from '../../src/api/types.js';
+import type {BudgetState, Instance, LastExit, ModelCheck, Usage} from '../../src/api/types.js';
 import type {ControlNotice, Hello, Interference, WorkerConfig} from '../../src/protocol/control.js';
 import {runningOf, toldOf} from '../../src/protocol/running.js';
 import type {Told} from '../../src/protocol/running.js';
@@ -33,6 +33,7 @@ export class FakeProcess {
   /** What its owner told it last, as its launch record has it. */
   toldConfig: WorkerConfig;
   usage: Usage = {requests: 0, inputTokens: 0, outputTokens: 0};
+  budget: BudgetState | undefined;
   draining = false;
   ending = false;
   /** A successor listens in its place. */
@@ -77,6 +78,7 @@ export class FakeProcess {
 
   notify(notice: ControlNotice): void {
     if (notice.type === 'usage') this.usage = notice.usage;
+    if (notice.type === 'budget') this.budget = notice.budget;
     for (const listener of this.listeners) listener(notice);
   }
 
@@ -106,11 +108,11 @@ export class FakeProcess {
 
   hello(): Hello {
     const {aiId, name, component, host, fleet, namespace, generation, specHash, declared, choice} = this.config;
-    const {instance, port, draining, retired, old, usage} = this;
+    const {instance, port, draining, retired, old, usage, budget} = this;
     const who = {uid: instance.uid, pid: instance.identity.pid, port, aiId, name, component, host, fleet, namespace};
     const running = runningOf(this.config);
     const state = {draining, ...(this.ending && {ending: true as const}), ...(!old && {retired})};
-    return {...who, generation, specHash, declared, choice, running, ...state, usage};
+    return {...who, generation, specHash, declared, choice, running, ...state, usage, ...(budget && {budget})};
   }
 }
 

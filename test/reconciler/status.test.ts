@@ -347,3 +347,36 @@ describe('the outlook', () => {
 function why(reason: Reason): {reason: Reason; message: string} {
   return {reason, message: `because of ${reason}`};
 }
+
+describe('a budget', () => {
+  const state = {day: '2026-11-22', exceeded: true, message: "the day's budget of 9 tokens is spent"} as const;
+
+  it('that is hard and spent makes it not Ready, and nobody waits for that', () => {
+    const spent = {...running, budgeted: true, budget: {...state, mode: 'hard' as const}};
+    const result = status(spent);
+    expect(said(result, 'Live', 'ModelAvailable', 'Ready', 'Stalled')).toEqual([
+      'Live=True/Live',
+      'ModelAvailable=True/ModelAvailable',
+      'Ready=False/BudgetExceeded',
+      'Stalled=False/Converged',
+    ]);
+    expect([result.phase, result.budget]).toEqual(['NotReady', spent.budget]);
+    const who = {aiId: 'a-ai', name: 'a', component: 'a', roles: [], labels: {}, generation: 2};
+    expect(outlook({...who, status: result}).type).toBe('stuck');
+    expect(said(status({...spent, model: away}), 'Ready')).toEqual(['Ready=False/ProviderUnreachable']);
+    expect(said(status({...spent, model: replaced}), 'Ready')).toEqual(['Ready=False/BudgetExceeded']);
+  });
+
+  it('that is soft leaves it Ready', () => {
+    const spent = {...running, budgeted: true, budget: {...state, mode: 'soft' as const}};
+    expect(said(status(spent), 'Ready')).toEqual(['Ready=True/Ready']);
+  });
+
+  it('is remembered while no worker tells, and forgotten when none is declared', () => {
+    const before = status({...running, budgeted: true, budget: {...state, mode: 'hard'}});
+    const down = {...notRunning, budgeted: true};
+    expect(status(down, before).budget).toEqual(before.budget);
+    expect(said(status({...running, budgeted: true}, before), 'Ready')).toEqual(['Ready=True/Ready']);
+    expect(status({...running, budgeted: false}, before)).not.toHaveProperty('budget');
+  });
+});

@@ -1,10 +1,11 @@
 /** Everything about one specialist, as `describe` prints it. */
-import type {FleetEvent, SpecialistSpec} from '../../api/types.js';
+import type {Budget, BudgetState, FleetEvent, SpecialistSpec, Usage} from '../../api/types.js';
 import {modelText, type SpecialistView} from '../view.js';
 import {ageText} from './amounts.js';
 import {eventLine} from './events.js';
 import {phaseText, type Style} from './style.js';
 import {tableText} from './table.js';
+import {costText} from './usage.js';
 
 export interface Described {
   readonly view: SpecialistView;
@@ -73,7 +74,8 @@ function runtimeFields({view, logPath, style, now}: Described): readonly Field[]
     ['Process', instance === undefined ? '<none>' : processText(instance, now)],
     ['Restarts', String(restarts)],
     ...(exit ?? []),
-    ['Usage', `${usage.requests} requests, ${usage.inputTokens} tokens in, ${usage.outputTokens} tokens out`],
+    ['Usage', usageText(usage)],
+    ...(view.spec?.budget ? [['Budget', budgetText(view.spec.budget, status.budget)] as const] : []),
     ['Log', logPath],
   ];
 }
@@ -100,6 +102,25 @@ function processText(
   now: number,
 ): string {
   return `pid ${identity.pid}, up ${ageText(startedAt, now)}, instance ${uid === '' ? '<unknown>' : uid}`;
+}
+
+function usageText({requests, inputTokens, outputTokens, errors, cancelled, cost}: Usage): string {
+  return [
+    `${requests} requests, ${inputTokens} tokens in, ${outputTokens} tokens out`,
+    ...(cost === undefined ? [] : [`cost ${costText(cost)}`]),
+    ...(errors === undefined ? [] : [`${errors} failed`]),
+    ...(cancelled === undefined ? [] : [`${cancelled} cancelled`]),
+  ].join(', ');
+}
+
+/** "200000 tokens or a cost of 5 a day (hard): spent". */
+function budgetText({tokensPerDay, costPerDay, mode}: Budget, state: BudgetState | undefined): string {
+  const limits = [
+    ...(tokensPerDay === undefined ? [] : [`${tokensPerDay} tokens`]),
+    ...(costPerDay === undefined ? [] : [`a cost of ${costPerDay}`]),
+  ];
+  const stands = state === undefined ? '' : state.exceeded ? `: spent on ${state.day} (UTC)` : ': not spent';
+  return `${limits.join(' or ')} a day (${mode})${stands}`;
 }
 
 function exitText({code, signal}: {readonly code?: number; readonly signal?: string}): string {
