@@ -102,10 +102,14 @@ function assistantToWire({content, toolCalls}: Extract<ChatMessage, {role: 'assi
   return {role: 'assistant', content: content === '' ? calls : [{type: 'text', text: content}, ...calls]};
 }
 
-/** What the events of one answer mean; without an `end` the answer is not whole. */
+/**
+ * What the events of one answer mean; without an `end` the answer is not whole. `begun` is called once the model has
+ * said something, be it a part of what is told later.
+ */
 export async function* fromWire(
   events: AsyncIterable<Anthropic.RawMessageStreamEvent>,
   model: string,
+  begun: () => void,
 ): AsyncGenerator<ChatEvent, void, void> {
   const end = {type: 'end' as const, model, stopReason: 'end' as StopReason, inputTokens: 0, outputTokens: 0};
   let cachedInputTokens = 0;
@@ -123,6 +127,7 @@ export async function* fromWire(
         }
         break;
       case 'content_block_delta':
+        begun();
         if (event.delta.type === 'text_delta') yield {type: 'text', text: event.delta.text};
         else if (event.delta.type === 'thinking_delta') yield {type: 'thinking', text: event.delta.thinking};
         else if (event.delta.type === 'input_json_delta' && call) call.arguments += event.delta.partial_json;

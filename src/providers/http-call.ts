@@ -45,6 +45,8 @@ export interface Call {
   /** Records and returns a failure that the server told within its answer. */
   refused(refusal: {readonly status: number; readonly kind: string; readonly detail: string}): ProviderError;
   brokenOff(): ProviderError;
+  /** The answer has begun, though there is no event of it yet: a call's arguments are told when they are whole. */
+  begun(): void;
 }
 
 /** Placeholder for SDKs that refuse to start without a key; never sent. */
@@ -167,6 +169,7 @@ function open(options: CallOptions, signal: AbortSignal): OpenCall {
     },
     refused: refusal => record(errorFromRefusal(peer, {...refusal, detail: clean(refusal.detail)}, model)),
     brokenOff: () => record(brokenOff(peer)),
+    begun: () => watched.begin(),
   };
   return {
     call,

@@ -70,8 +70,15 @@ type Delta = OpenAI.ChatCompletionChunk.Choice.Delta;
 type CallDelta = OpenAI.ChatCompletionChunk.Choice.Delta.ToolCall;
 type FinishReason = NonNullable<OpenAI.ChatCompletionChunk.Choice['finish_reason']>;
 
-/** What the chunks of one answer mean; without an `end` the answer is not whole. */
-export async function* fromWire(chunks: AsyncIterable<Chunk>, model: string): AsyncGenerator<ChatEvent, void, void> {
+/**
+ * What the chunks of one answer mean; without an `end` the answer is not whole. `begun` is called once the model has
+ * said something, be it a part of what is told later.
+ */
+export async function* fromWire(
+  chunks: AsyncIterable<Chunk>,
+  model: string,
+  begun: () => void,
+): AsyncGenerator<ChatEvent, void, void> {
   const end = {type: 'end' as const, model, stopReason: undefined as StopReason | undefined};
   const usage = {inputTokens: 0, outputTokens: 0, cachedInputTokens: 0};
   const calls = new Map<number, PartialCall>();
@@ -89,7 +96,10 @@ export async function* fromWire(chunks: AsyncIterable<Chunk>, model: string): As
       const text = choice.delta?.content ?? choice.delta?.refusal;
       if (text) yield {type: 'text', text};
       refused ||= Boolean(choice.delta?.refusal);
-      for (const delta of choice.delta?.tool_calls ?? []) addTo(calls, delta);
+      for (const delta of choice.delta?.tool_calls ?? []) {
+        begun();
+        addTo(calls, delta);
+      }
       if (!choice.finish_reason) continue;
       for (const call of calls.values()) {
         end.stopReason = 'tool_calls';

@@ -179,10 +179,10 @@ async function play(response: ServerResponse, reply: Reply, frames: Frames): Pro
   };
   for (const raw of frames.first) await put(raw);
   for (let index = 0; index <= frames.chunks.length; index++) {
-    if (reply.hangAfter === index) return;
     if (reply.breakAfter === index) return void response.destroy();
     if (reply.stopShortAfter === index) return void response.end();
     if (reply.insertAfter?.chunks === index) await put(reply.insertAfter.raw);
+    if (reply.hangAfter === index) return;
     if (reply.errorAfter?.chunks === index) {
       await put(frames.error(reply.errorAfter));
       return void response.end();

@@ -4,7 +4,7 @@ import type {StopReason, ToolChoice} from '../../src/providers/provider.js';
 import {chatRequest, collect, failureOf, httpProviderContract, never} from '../contract/provider.js';
 import {conversation, weather} from '../contract/provider-tools.js';
 import {startAnthropic} from '../fakes/anthropic-server.js';
-import type {ModelServer} from '../fakes/model-server.js';
+import {sse, type ModelServer} from '../fakes/model-server.js';
 import {provide} from './subjects.js';
 
 const model = 'claude-sonnet-5-5';
@@ -105,6 +105,15 @@ describe('anthropic', () => {
     const any = chatRequest(model, 'hi', {responseFormat: {type: 'json'}});
     expect(await failureOf(provider.chat(any, never))).toMatchObject({code: 'bad_request'});
     expect(server.requests).toHaveLength(1);
+  });
+
+  it('counts the beginning of a tool call as the beginning of the answer', async () => {
+    const delta = {type: 'input_json_delta', partial_json: '{'};
+    const raw = sse({type: 'content_block_delta', index: 0, delta}, 'content_block_delta');
+    server.next({insertAfter: {chunks: 0, raw}, hangAfter: 0});
+    const provider = await provide('anthropic', server.url, {timeouts: {idleSeconds: 0.05}});
+    const error = await failureOf(provider.chat(chatRequest(model, 'hi', {tools: [weather]}), never));
+    expect(error.message).toContain('timeouts.idleSeconds');
   });
 
   it('has the API count what the model would read, tools included', async () => {

@@ -129,6 +129,16 @@ describe('openai', () => {
     ]);
   });
 
+  it('counts the beginning of a tool call as the beginning of the answer', async () => {
+    server = await startOpenAi({models: [model]});
+    const provider = await provide('openai', `${server.url}/v1`, {timeouts: {idleSeconds: 0.05}});
+    const piece = {index: 0, id: 'call_1', function: {name: 'weather', arguments: '{'}};
+    const raw = sse({model, choices: [{index: 0, delta: {tool_calls: [piece]}}]});
+    server.next({insertAfter: {chunks: 0, raw}, hangAfter: 0});
+    const error = await failureOf(provider.chat(chatRequest(model, 'hi', {tools: [weather]}), never));
+    expect(error.message).toContain('timeouts.idleSeconds');
+  });
+
   it('tells the context window of servers that list it', async () => {
     server = await startOpenAi({models: [model], maxModelLen: 32_768});
     const provider = await provide('openai', `${server.url}/v1`);
