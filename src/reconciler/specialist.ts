@@ -171,7 +171,9 @@ export class Specialist {
       return {aiId, name, component: spec.component, roles: spec.expertise.roles, labels, generation};
     }
     if (!worker) return undefined;
-    const {name, component, generation} = worker.hello;
+    const {name, component} = worker.hello;
+    // One that ran as declared already was not told of a later generation that declared the same.
+    const generation = Math.max(worker.hello.generation, this.observedGeneration);
     return {aiId, name, component, roles: [], labels: {}, generation};
   }
 

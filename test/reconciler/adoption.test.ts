@@ -273,6 +273,22 @@ describe('what nobody declares', () => {
     await world.start();
     expect(world.runtime.running).toEqual(['hermes']);
   });
+
+  it('is of the generation that was acted on while it is pruned, though it was told of an earlier one only', async () => {
+    const hermes = desire('hermes');
+    for (const model of ['m1', 'm2', 'm1']) {
+      await world.apply([desire('athena', {model}), hermes]);
+      if (world.runtime.processes.length === 0) await world.close(await world.start());
+    }
+    const controller = await world.start();
+    world.runtime.process('athena').chats = 1;
+    await world.apply([hermes]);
+    await controller.loadRecords();
+    await world.clock.advance(500);
+    expect(world.runtime.process('athena').hello().generation).toBe(1);
+    const status = {phase: 'Draining', observedGeneration: 3};
+    expect(world.named('athena')).toMatchObject({generation: 3, status});
+  });
 });
 
 describe('state that can not be read', () => {

@@ -306,12 +306,18 @@ export class Audit {
     return fits || this.#isOwnerless(by, victim);
   }
 
+  /** Its record was missing for long, now or so lately that what was decided then may be on its way. */
   #isOwnerless(by: Life, victim: WorkerProcess): boolean {
     const known = this.#known.get(by)?.get(victim.fleet) ?? [];
-    const gone = known.slice(known.findLastIndex(({record}) => record) + 1);
-    const [first, last] = [gone[0], gone.at(-1)];
+    const {now} = this.#world.scheduler;
     const few = [...this.#world.machine.workers].filter(({fleet}) => fleet === victim.fleet).length <= smallFleet + 2;
-    return first !== undefined && last !== undefined && last.at - first.at >= ownerlessMs && few;
+    let since: number | undefined;
+    const isGone = known.some(({at, record}, i) => {
+      since = record ? undefined : (since ?? at);
+      const until = known[i + 1]?.at ?? now;
+      return since !== undefined && at - since >= ownerlessMs && until >= now - memoryMs;
+    });
+    return isGone && few;
   }
 
   /** The versions that an actor may still be acting on. */
