@@ -17,15 +17,11 @@ import * as harness from './harness.js';
 const until = (condition: () => boolean, what: string): Promise<void> => harness.until(condition, what, 25_000);
 
 let home = '';
-let children: Child[] = [];
+const children: Child[] = [];
 
 beforeEach(async () => {
   home = tempHome();
   await ensureStateHome(home);
-});
-afterEach(async () => {
-  await Promise.all(children.map(child => child.kill('SIGKILL')));
-  children = [];
 });
 
 /** A model server in a test's hand: who calls, how many at once, and when they are answered. */
@@ -78,7 +74,10 @@ describe('processes', () => {
     server = new CountingServer();
     url = await server.listen();
   });
-  afterEach(() => server.close());
+  afterEach(async () => {
+    await Promise.all(children.splice(0).map(child => child.kill('SIGKILL')));
+    server.close();
+  });
 
   async function run(specialists: Record<string, number>, limit = 2): Promise<Child> {
     const child = await startChild({type: 'slots', home, url, limit, specialists});
