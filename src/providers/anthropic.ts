@@ -57,7 +57,11 @@ function answer(resolved: ResolvedProvider, request: ChatRequest, signal: AbortS
   return stream(options, signal, async function* (call) {
     const anthropic = await client(resolved, call);
     const events = await anthropic.messages.create(toWire(request), {headers: versionFor(parameters)});
-    yield* endedBy(call, fromWire(events, model, () => call.begun()), error => toldInStream(call, error));
+    yield* endedBy(
+      call,
+      fromWire(events, model, () => call.begun()),
+      error => toldInStream(call, error),
+    );
   });
 }
 

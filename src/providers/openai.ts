@@ -54,7 +54,11 @@ function answer(resolved: ResolvedProvider, request: ChatRequest, signal: AbortS
   return stream(options, signal, async function* (call) {
     const openai = await client(resolved, call);
     const chunks = await openai.chat.completions.create(toWire(request, resolved.baseUrl ?? defaultOpenAiUrl));
-    yield* endedBy(call, fromWire(chunks, model, () => call.begun()), error => toldInStream(call, error));
+    yield* endedBy(
+      call,
+      fromWire(chunks, model, () => call.begun()),
+      error => toldInStream(call, error),
+    );
   });
 }
 
