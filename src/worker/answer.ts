@@ -93,10 +93,13 @@ export async function* answer(
     const ledger = specialist.ledger ?? (await specialist.openLedger());
     account = new ChatAccount(ledger);
     ledger.assertBudget();
-    // Before it takes a place: chats that wait for another of their session hold up nobody else.
-    if (question.session !== undefined) conversation = await specialist.sessions.open(question.session, signal);
     const {deadline} = specialist.limiter;
-    const release = await specialist.limiter.acquire(signal, {client: question.client, deadline});
+    const waiting = {client: question.client, deadline};
+    // Before it takes a place: chats that wait for another of their session hold up nobody else.
+    if (question.session !== undefined) {
+      conversation = await specialist.sessions.open(question.session, signal, waiting);
+    }
+    const release = await specialist.limiter.acquire(signal, waiting);
     try {
       // Those before it may have spent the rest while it waited.
       ledger.assertBudget();

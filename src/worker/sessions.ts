@@ -8,6 +8,7 @@
 import type {SessionLimits} from '../api/types.js';
 import type {ChatMessage} from '../providers/provider.js';
 import {Limiter} from './limiter.js';
+import type {LimiterClock, Limits, Waiting} from './limiter.js';
 import type {Log} from './log.js';
 import type {SessionDisk} from './session-disk.js';
 import {SessionMemory} from './session-memory.js';
@@ -16,10 +17,9 @@ import {goOn, newestTurns, summaryOf} from './session-turns.js';
 export interface SessionsOptions {
   readonly aiId: string;
   readonly limits: SessionLimits;
-  /** How many chats may wait for their turn in one session. */
-  readonly queue: number;
-  /** ms, monotonic. */
-  readonly now: () => number;
+  /** How many chats may wait for their turn in one session, and for how long. */
+  readonly concurrency: Limits;
+  readonly clock: LimiterClock;
   /** Unix ms. */
   readonly wallNow?: () => number;
   readonly log: Log;
@@ -56,7 +56,7 @@ export class Sessions {
   readonly #options: SessionsOptions;
   readonly #memory = new SessionMemory();
   #limits: SessionLimits;
-  #queue: number;
+  #concurrency: Limits;
   /** By the name of each session in which chats are under way or wait. */
   readonly #order = new Map<string, Limiter>();
   /** The chat that is under way in a session. */
@@ -67,7 +67,7 @@ export class Sessions {
   constructor(options: SessionsOptions) {
     this.#options = options;
     this.#limits = options.limits;
-    this.#queue = options.queue;
+    this.#concurrency = {...options.concurrency, max: 1};
   }
 
   /** In memory. */
@@ -81,10 +81,10 @@ export class Sessions {
   }
 
   /** For chats that begin from now on; a session that isn't used is as it was until it is. */
-  configure(limits: SessionLimits, queue: number): void {
+  configure(limits: SessionLimits, concurrency: Limits): void {
     this.#limits = limits;
-    this.#queue = queue;
-    for (const order of this.#order.values()) order.configure({max: 1, queue});
+    this.#concurrency = {...concurrency, max: 1};
+    for (const order of this.#order.values()) order.configure(this.#concurrency);
     if (!this.persistent) this.#disk = undefined;
     else void this.load();
   }
@@ -95,13 +95,15 @@ export class Sessions {
   }
 
   /**
-   * Waits until no other chat is under way in the session; first come first served. An expired session is a new one.
+   * Waits until no other chat is under way in the session; first come first served, but that clients take turns. An expired
+   * session is a new one.
    *
    * @throws {QueueFullError} too many wait already
+   * @throws {QueueTimeoutError}
    * @throws the signal's reason
    */
-  async open(name: string, signal: AbortSignal): Promise<Conversation> {
-    const [release, disk] = [await this.#turnIn(name, signal), await this.#loaded()];
+  async open(name: string, signal: AbortSignal, waiting: Waiting = {}): Promise<Conversation> {
+    const [release, disk] = [await this.#turnIn(name, signal, waiting), await this.#loaded()];
     this.#tidy(disk);
     disk?.refresh(name);
     const chat = {deleted: false};
@@ -123,7 +125,7 @@ export class Sessions {
     const disk = await this.#loaded();
     await disk?.scan();
     this.#tidy(disk);
-    const now = this.#options.now();
+    const now = this.#options.clock.now();
     return this.#memory
       .entries()
       .map(([name, {messages, usedAt}]) => ({
@@ -158,14 +160,14 @@ export class Sessions {
     if (chat !== undefined) chat.deleted = true;
   }
 
-  async #turnIn(name: string, signal: AbortSignal): Promise<() => void> {
-    const order = this.#order.get(name) ?? new Limiter({max: 1, queue: this.#queue});
+  async #turnIn(name: string, signal: AbortSignal, waiting: Waiting): Promise<() => void> {
+    const order = this.#order.get(name) ?? new Limiter(this.#concurrency, this.#options.clock);
     this.#order.set(name, order);
     const leave = (): void => {
       if (order.active + order.queued === 0) this.#order.delete(name);
     };
     try {
-      const release = await order.acquire(signal);
+      const release = await order.acquire(signal, waiting);
       return () => {
         release();
         leave();
@@ -187,7 +189,7 @@ export class Sessions {
     const before = this.#memory.get(name);
     const messages = newestTurns(goOn(history ?? before?.messages ?? [], exchange), this.#limits);
     const saved = (disk && before?.saved) ?? 'ahead';
-    this.#memory.put(name, {messages, usedAt: this.#options.now(), saved});
+    this.#memory.put(name, {messages, usedAt: this.#options.clock.now(), saved});
     disk?.save(name, exchange, {whole: history !== undefined});
     this.#tidy(disk);
   }
@@ -196,7 +198,7 @@ export class Sessions {
   #tidy(disk: SessionDisk | undefined): void {
     const memory = this.#memory;
     const forget = (name: string): void => void (disk === undefined ? memory.forget(name) : disk.drop(name));
-    const oldest = this.#options.now() - this.#limits.idleMinutes * 60_000;
+    const oldest = this.#options.clock.now() - this.#limits.idleMinutes * 60_000;
     for (const name of memory.silentSince(oldest)) if (!this.#open.has(name)) forget(name);
     for (const name of memory.surplus()) forget(name);
     this.#tidyLater();
@@ -228,10 +230,10 @@ export class Sessions {
   }
 
   async #openDisk(): Promise<SessionDisk | undefined> {
-    const {home, aiId, log, now, wallNow = Date.now} = this.#options;
+    const {home, aiId, log, clock, wallNow = Date.now} = this.#options;
     if (home === undefined) return undefined;
     const {SessionDisk} = await import('./session-disk.js');
     const [limits, inUse] = [() => this.#limits, (name: string) => this.#open.has(name)];
-    return new SessionDisk({home, aiId, memory: this.#memory, limits, inUse, log, now, wallNow});
+    return new SessionDisk({home, aiId, memory: this.#memory, limits, inUse, log, now: clock.now, wallNow});
   }
 }

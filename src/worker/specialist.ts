@@ -111,10 +111,11 @@ export class Specialist {
     this.now = now;
     this.startedAt = now();
     this.#createProvider = createProvider;
-    this.limiter = new Limiter(config.concurrency, {now, after});
     const {aiId, sessions, concurrency} = config;
+    const clock = {now, after};
+    this.limiter = new Limiter(concurrency, clock);
     this.slots = new Slots({aiId, home, now, timeout: () => this.limiter.timeout()});
-    this.sessions = new Sessions({aiId, limits: sessions, queue: concurrency.queue, now, wallNow, log, home});
+    this.sessions = new Sessions({aiId, limits: sessions, concurrency, clock, wallNow, log, home});
     this.#engine = this.#makeEngine(config);
     this.model = new ModelState({
       now,
@@ -162,7 +163,7 @@ export class Specialist {
     this.#engine = this.#makeEngine(config, before);
     if (!sameTargets(this.#engine, before)) this.model.forget();
     this.limiter.configure(config.concurrency);
-    this.sessions.configure(config.sessions, config.concurrency.queue);
+    this.sessions.configure(config.sessions, config.concurrency);
     this.#ledger?.configure(config.budget);
     this.watchBudget();
     this.revision += 1;

@@ -14,7 +14,14 @@ afterEach(() => state.remove());
 
 async function remember(aiId: string, ...names: readonly string[]): Promise<void> {
   const limits = {maxTurns: 5, idleMinutes: 60, persist: true};
-  const sessions = new Sessions({aiId, limits, queue: 1, now: () => 0, log: () => undefined, home: state.home});
+  const sessions = new Sessions({
+    aiId,
+    limits,
+    concurrency: {max: 1, queue: 1},
+    clock: {now: () => 0, after: () => () => undefined},
+    log: () => undefined,
+    home: state.home,
+  });
   for (const name of names) {
     const chat = await sessions.open(name, new AbortController().signal);
     chat.remember([

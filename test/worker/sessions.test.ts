@@ -15,7 +15,7 @@ import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
 import type {SessionLimits} from '../../src/api/types.js';
 import type {ChatMessage} from '../../src/providers/provider.js';
-import {QueueFullError} from '../../src/worker/limiter.js';
+import {QueueFullError, QueueTimeoutError} from '../../src/worker/limiter.js';
 import {Sessions} from '../../src/worker/sessions.js';
 
 const never = new AbortController().signal;
@@ -30,6 +30,19 @@ afterEach(() => rmSync(home, {recursive: true, force: true}));
 /** Turned by hand; each worker has its own monotonic one, as after a start. */
 class Clock {
   ms = 1_000_000_000_000;
+  readonly #timers: {at: number; run: () => void}[] = [];
+
+  readonly after = (ms: number, run: () => void): (() => void) => {
+    const timer = {at: this.ms + ms, run};
+    this.#timers.push(timer);
+    return () => this.#timers.splice(this.#timers.indexOf(timer), 1);
+  };
+
+  pass(ms: number): void {
+    this.ms += ms;
+    for (const timer of [...this.#timers]) if (timer.at <= this.ms) timer.run();
+  }
+
   start(): () => number {
     const begin = this.ms;
     return () => this.ms - begin;
@@ -49,8 +62,8 @@ function worker(limits: Partial<SessionLimits> = {}, {clock = new Clock(), persi
   const sessions = new Sessions({
     aiId: 'athena-ai',
     limits: {maxTurns: 5, idleMinutes: 10, persist, ...limits},
-    queue,
-    now: clock.start(),
+    concurrency: {max: 4, queue},
+    clock: {now: clock.start(), after: clock.after},
     wallNow: () => clock.ms,
     log: (level, message) => logged.push(`${level} ${message}`),
     home,
@@ -162,7 +175,7 @@ describe('a session', () => {
   it('takes what is reconfigured from then on', async () => {
     const {sessions, say, turns} = worker();
     for (const n of [0, 1, 2]) await say('s', `q${n}`, `a${n}`);
-    sessions.configure({maxTurns: 1, idleMinutes: 10, persist: false}, 9);
+    sessions.configure({maxTurns: 1, idleMinutes: 10, persist: false}, {max: 4, queue: 9});
     expect(await turns('s')).toEqual(['q2', 'a2']);
   });
 });
@@ -201,6 +214,18 @@ describe('chats of one session', () => {
     await expect(sessions.open('s', never)).rejects.toThrow(QueueFullError);
     first.close();
     (await second).close();
+  });
+
+  it('wait until the deadline of the chat', async () => {
+    const clock = new Clock();
+    const {sessions} = worker({}, {clock});
+    const first = await sessions.open('s', never);
+    const second = sessions.open('s', never, {deadline: 1000});
+    const refused = expect(second).rejects.toThrow(QueueTimeoutError);
+    clock.pass(1000);
+    await refused;
+    first.close();
+    (await sessions.open('s', never)).close();
   });
 });
 
@@ -320,7 +345,7 @@ describe('sessions that outlive the worker', () => {
   it('are kept when `persist` is turned off, and can be deleted then', async () => {
     const {sessions, say} = persistent();
     await say('s');
-    sessions.configure({maxTurns: 5, idleMinutes: 10, persist: false}, 9);
+    sessions.configure({maxTurns: 5, idleMinutes: 10, persist: false}, {max: 4, queue: 9});
     await say('s');
     expect(await worker().turns('s')).toEqual([]);
     expect(await worker().sessions.delete('s')).toBe(true);
@@ -330,7 +355,7 @@ describe('sessions that outlive the worker', () => {
   it('take in what was remembered before `persist` was turned on', async () => {
     const {sessions, say} = worker();
     await say('s', 'q0', 'a0');
-    sessions.configure({maxTurns: 5, idleMinutes: 10, persist: true}, 9);
+    sessions.configure({maxTurns: 5, idleMinutes: 10, persist: true}, {max: 4, queue: 9});
     await say('s', 'q1', 'a1');
     expect(await persistent().turns('s')).toEqual(['q0', 'a0', 'q1', 'a1']);
   });
