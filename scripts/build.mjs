@@ -65,6 +65,7 @@ const onDemand = {
   openai: 'src/providers/openai.ts',
   scripted: 'src/providers/scripted.ts',
   usage: 'src/worker/usage.ts',
+  'session-disk': 'src/worker/session-disk.ts',
   metrics: 'src/worker/http/metrics.ts',
   turns: 'src/registry/turns.ts',
   // Of systems without /proc.

@@ -1,4 +1,5 @@
 /** What chats took: counters and histograms, how they add up, and what they cost. Pure. */
+import {splitDigest} from './model-name.js';
 import type {Budget, BudgetState, Price, Usage} from './types.js';
 
 /**
@@ -263,10 +264,11 @@ function increase(counts: Map<string, number>, code: string, by: number): void {
   counts.set(code, (counts.get(code) ?? 0) + by);
 }
 
-/** The price of `model`: its own, or that of `*`. */
+/** The price of `model`: its own, with its digest or without, or that of `*`. */
 export function priceOf(prices: Readonly<Record<string, Price>> | undefined, model: string): Price | undefined {
   if (prices === undefined) return undefined;
-  return Object.hasOwn(prices, model) ? prices[model] : prices['*'];
+  const name = [model, splitDigest(model).name, '*'].find(name => Object.hasOwn(prices, name));
+  return name === undefined ? undefined : prices[name];
 }
 
 const million = 1_000_000;

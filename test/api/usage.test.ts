@@ -117,6 +117,7 @@ describe('prices', () => {
 
   test.each([
     ['llama3.3:70b', 10],
+    ['llama3.3:70b@sha256:a6eb4748fd29', 10],
     ['other', 1],
     ['toString', 1],
   ])('of %s', (model, input) => expect(priceOf(prices, model)?.input).toBe(input));
