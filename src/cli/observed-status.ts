@@ -4,6 +4,7 @@ import type {Desired, FleetRecord, ModelCheck, ModelChoice, ModelReason, Special
 import type {HealthReply} from '../protocol/messages.js';
 import {drainedText, driftOf, driftText, isTold} from '../reconciler/drift.js';
 import {computeStatus, offReason, type Facts, type Why} from '../reconciler/status.js';
+import {toldBy} from '../registry/launch-records.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
 import type {Verification} from './verify.js';
 
@@ -104,7 +105,15 @@ function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification)
   const hello = 'hello' in found ? found.hello : undefined;
   if (!hello) return undefined;
   const {name, namespace, fleet, component, generation, specHash, declared, running} = hello;
-  const who = {aiId: desired.aiId, name, namespace, fleet, component, state: 'running' as const, told: launch};
+  const who = {
+    aiId: desired.aiId,
+    name,
+    namespace,
+    fleet,
+    component,
+    state: 'running' as const,
+    told: toldBy(launch, hello),
+  };
   const observed = {...who, generation, specHash, declared, ...(running && {running})};
   if (hello.draining && !hello.ending && isTold(desired, observed)) return {reason: 'Drifted', message: drainedText};
   const drift = driftOf(desired, observed);

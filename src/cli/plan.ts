@@ -6,7 +6,7 @@ import {laidOver} from '../reconciler/rollouts.js';
 import type {Observed, Plan} from '../reconciler/types.js';
 import {askHello} from '../registry/ask-hello.js';
 import {readFleetRecords} from '../registry/fleet-records.js';
-import {readLaunchRecords} from '../registry/launch-records.js';
+import {readLaunchRecords, toldBy} from '../registry/launch-records.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
 import {isSame} from '../registry/processes.js';
 
@@ -61,7 +61,7 @@ async function observe(record: LaunchRecord): Promise<Observed> {
   const {hello} = answer;
   const {running, ending} = hello;
   return {
-    ...{...who, instance, told: record, state: hello.draining ? 'draining' : 'running'},
+    ...{...who, instance, told: toldBy(record, hello), state: hello.draining ? 'draining' : 'running'},
     ...{declared: hello.declared, specHash: hello.specHash, generation: hello.generation},
     ...(running && {running}),
     ...(ending && {ending}),

@@ -20,13 +20,9 @@ export function fieldsOff(told: Told, said: Said): readonly FieldChange[] {
   return [...runs, ...claims.filter(({path}) => !seen.has(path))];
 }
 
-/**
- * Whether what the worker was told last is what is declared now. Where it is not, what it runs is about to change
- * anyway. A worker of a generation between the two was given it by a controller that died before it could note that.
- */
-export function isTold(desired: Desired, {told, generation = 0}: Observed): boolean {
-  if (told?.specHash !== desired.specHash) return false;
-  return !(told.generation < generation && generation < desired.generation);
+/** Whether what the worker was told last is what is declared now. Where it is not, what it runs is about to change anyway. */
+export function isTold(desired: Desired, {told}: Observed): boolean {
+  return told?.specHash === desired.specHash;
 }
 
 /** The fields that somebody else changed; none where it runs as told, or where another declaration is to be told. */

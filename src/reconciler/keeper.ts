@@ -128,7 +128,8 @@ export class Keeper {
       specialist.progress = {reason: 'Draining', message};
       events.of(specialist, 'Warning', 'ToldToStop', message);
     }
-    passAfter(specialist, 0);
+    // One that nobody has declared yet, or no longer does, has a pass coming that knows which of the two it is.
+    if (specialist.desired) passAfter(specialist, 0);
   }
 
   async #exited(specialist: Specialist, worker: Worker, exit: LastExit): Promise<void> {

@@ -130,8 +130,8 @@ export class Steps {
   }
 
   /**
-   * What looks like drift may be our own: a controller told it so, and died, or found no room on the disk, before it could
-   * note that. It is exactly what it would be told now then.
+   * What looks like drift may be our own, where there was no room on the disk to note it. It is exactly what it would be
+   * told now then.
    */
   async #isOurs({worker}: Specialist, desired: Desired, fleet: Fleet): Promise<boolean> {
     const running = worker?.hello.running;

@@ -1,6 +1,7 @@
 /** `run/<aiId>.json`: what was launched, and before that the intent to launch it. */
 import type {Json, ProcessIdentity} from '../api/types.js';
-import type {Running} from '../protocol/running.js';
+import {canonicalJson} from '../api/hash.js';
+import type {Running, Told} from '../protocol/running.js';
 import {removeFile} from './files.js';
 import {statePaths} from './paths.js';
 import {DamagedRecordError, readRecord, recordNames, writeRecord} from './records.js';
@@ -26,6 +27,8 @@ export interface LaunchRecord {
    * records of versions that noted no such thing.
    */
   readonly running?: Running;
+  /** It is being told another thing, the above: whether it has taken that over, or still runs with this, it says itself. */
+  readonly before?: Told;
   /** ISO 8601. */
   readonly startedAt: string;
   readonly state: 'intent' | 'running';
@@ -37,6 +40,20 @@ export interface LaunchRecords {
   readonly records: readonly LaunchRecord[];
   /** Ai ids whose record can't be read: their workers, if any, are found in the process table. */
   readonly damaged: readonly string[];
+}
+
+/** What its owner had it run with last, as far as the record and its own word tell. */
+export function toldBy(
+  record: LaunchRecord,
+  said: Omit<Told, 'running'> & {readonly running?: Running | undefined},
+): Told {
+  const {before} = record;
+  const same = before?.specHash === said.specHash && textOf(before.running) === textOf(said.running);
+  return before && same ? before : record;
+}
+
+function textOf(running: Running | undefined): string | undefined {
+  return running && canonicalJson(running);
 }
 
 const required = ['aiId', 'uid', 'host', 'port', 'controlPath', 'state', 'declared'] as const;

@@ -3,7 +3,7 @@ import {beforeEach, describe, expect, it, test} from '@jest/globals';
 import type {Desired, DriftPolicy} from '../../src/api/types.js';
 import {toldOf} from '../../src/protocol/running.js';
 import type {WorkerConfig} from '../../src/protocol/control.js';
-import {driftOf, driftText, fieldsOff} from '../../src/reconciler/drift.js';
+import {driftText, fieldsOff} from '../../src/reconciler/drift.js';
 import {noClaims, planSpecialist} from '../../src/reconciler/plan.js';
 import type {Action, Observed} from '../../src/reconciler/types.js';
 import {dev, desire, World} from '../fakes/ports.js';
@@ -105,13 +105,6 @@ describe('the next step with drift', () => {
     },
   );
 
-  it('takes what a controller told it before it died for no drift', () => {
-    // Told generation 1, given 2 by one that died, and 3 is what 1 was.
-    const first = {...athena, generation: 1};
-    expect(driftOf(athena, observe(first, {generation: 2, model: 'm2', specHash: 'two', declared: {}}))).toEqual([]);
-    expect(driftOf(athena, observe(first, {generation: 1, model: 'm2'}))).toHaveLength(1);
-  });
-
   test.each<[DriftPolicy, Partial<Observed>, string]>([
     ['heal', {}, 'restart'],
     ['warn', {}, 'leave'],
@@ -206,6 +199,25 @@ describe('a worker that somebody reconfigures', () => {
       expect.stringContaining('"m2"'),
       expect.stringContaining('"m3"'),
     ]);
+  });
+
+  it('is left alone until it is known who declares it', async () => {
+    await world.apply([desire('athena')]);
+    await world.close(await world.start());
+    // The first look at what is declared takes its time.
+    const {sources} = world;
+    const watch = sources.watch.bind(sources);
+    sources.watch = async (...args) => {
+      world.runtime.process('athena').configureByHand(byHand);
+      await new Promise<void>(resolve => world.clock.after(1000, resolve));
+      return watch(...args);
+    };
+    world.runtime.log.length = 0;
+    const starting = world.controller().start();
+    await world.clock.advance(3000);
+    await starting;
+    expect(world.runtime.log).toEqual(['configure athena']);
+    expect(world.runtime.process('athena').config.model).toBe('llama3');
   });
 
   it('is as declared again when the hand puts it back', async () => {
@@ -305,7 +317,7 @@ describe('a worker that somebody reconfigures', () => {
       expect(world.runtime.process('athena').config.model).toBe('llama3');
     });
 
-    it('is not taken for changed where the controller died before it could note what it told', async () => {
+    it('is not taken for changed where what it was told could not be noted', async () => {
       await world.close(await started('warn'));
       const athena = world.runtime.process('athena');
       athena.toldConfig = {...athena.config, model: 'before', choice: {...athena.config.choice, model: 'before'}};

@@ -164,7 +164,10 @@ function runsProblem(
 function handProblem({driftPolicy, files}: World, worker: WorkerProcess, named: NamedStatus): string | undefined {
   const {aiId, byHand, drainedByHand, config} = worker;
   const isSaid = condition(named.status.conditions, 'Progressing')?.reason === 'Drifted';
-  if (!byHand && !drainedByHand) return isSaid ? `${aiId} is said to have drifted: ${said(named)}` : undefined;
+  if (!byHand && !drainedByHand) {
+    // Known gap: what could not be noted for want of room looks like a hand's doing, once it would be told otherwise now.
+    return isSaid && !files.failedWrites ? `${aiId} is said to have drifted: ${said(named)}` : undefined;
+  }
   if (driftPolicy === 'heal') return `${aiId} still is as a hand made it`;
   // Where its launch record was lost, nobody knows any more what it was told.
   const noted = files.launches.get(aiId)?.running?.['parameters'];

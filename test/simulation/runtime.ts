@@ -8,7 +8,9 @@ import type {LastExit, ModelCheck, ProcessIdentity} from '../../src/api/types.js
 import type {ControlNotice, Hello, ProcessExit, WorkerConfig} from '../../src/protocol/control.js';
 import {later, runningOf, toldOf, whatWasDone} from '../../src/protocol/running.js';
 import type {Told} from '../../src/protocol/running.js';
+import {toldBy} from '../../src/registry/launch-records.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
+import type {Remember} from '../../src/runtime/process/launch.js';
 import type {Discovery, LaunchOutcome, LaunchRequest, Remains, Runtime, Worker} from '../../src/runtime/runtime.js';
 import type {Life} from './scheduler.js';
 import {WorkerProcess} from './worker-process.js';
@@ -270,13 +272,13 @@ export class SimulatedRuntime implements Runtime {
     };
   }
 
-  #workerOf(sighting: Sighting, remember: ((told: Told) => Promise<void>) | undefined): SimulatedWorker {
+  #workerOf(sighting: Sighting, remember: Remember | undefined): SimulatedWorker {
     const {process, identity, record, answer} = sighting;
     return new SimulatedWorker(this.#world, this.#life, this, {
       process,
       hello: helloOf(sighting),
       identity,
-      told: record ?? helloOf(sighting),
+      told: record ? toldBy(record, helloOf(sighting)) : helloOf(sighting),
       startedAt: record?.startedAt ?? this.#world.scheduler.iso(),
       control: answer.type === 'answers' ? answer.control : undefined,
       controlPath: record?.controlPath ?? process.controlPath,
@@ -335,11 +337,13 @@ export class SimulatedRuntime implements Runtime {
   }
 
   /** As keepRecord of launch.ts. */
-  keepRecord(record: LaunchRecord, isWritten: boolean): (told: Told) => Promise<void> {
+  keepRecord(record: LaunchRecord, isWritten: boolean): Remember {
     const write = (now: LaunchRecord): Promise<void> => this.#writeLaunch(now).catch(() => undefined);
     let last = isWritten ? Promise.resolve() : write(record);
-    return ({generation, specHash, declared, running}) => {
-      last = last.then(() => write({...record, generation, specHash, declared, ...(running && {running})}));
+    const {before: _before, ...rest} = record;
+    return ({generation, specHash, declared, running}, before) => {
+      const told = {generation, specHash, declared, ...(running && {running})};
+      last = last.then(() => write({...rest, ...told, ...(before && {before})}));
       return last;
     };
   }
@@ -486,7 +490,7 @@ interface Parts {
   readonly startedAt: string;
   readonly control: Control | undefined;
   readonly controlPath: string;
-  readonly remember: (told: Told) => Promise<void>;
+  readonly remember: Remember;
   readonly childExit?: Promise<ProcessExit>;
   readonly told: Told;
 }
@@ -551,6 +555,7 @@ export class SimulatedWorker implements Worker {
   }
 
   async configure(config: WorkerConfig): Promise<void> {
+    await this.#parts.remember(toldOf(config), this.#told);
     const revision = await this.#request<number>(`configure ${this.aiId}`, controlTimeoutMs, (process, reply) => {
       this.#world.onConfigure(this.#life, process, config);
       process.configure(config);

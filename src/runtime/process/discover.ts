@@ -3,12 +3,14 @@ import {rmSync} from 'node:fs';
 import {formatVersion} from '../../api/types.js';
 import type {Hello} from '../../protocol/control.js';
 import type {Told} from '../../protocol/running.js';
+import {toldBy} from '../../registry/launch-records.js';
 import type {LaunchRecord} from '../../registry/launch-records.js';
 import {endOrphans} from '../../registry/offspring.js';
 import {isOwnSocket, statePaths} from '../../registry/paths.js';
 import {answersOrAsksForToken} from '../../registry/ping.js';
 import type {Discovery, Remains} from '../runtime.js';
 import {keepRecord} from './launch.js';
+import type {Remember} from './launch.js';
 import {look} from './sightings.js';
 import type {Sighting} from './sightings.js';
 import {ProcessWorker} from './worker.js';
@@ -92,7 +94,7 @@ function take(home: string, sighting: Sighting): ProcessWorker {
   return workerOf(home, sighting, {
     hello,
     startedAt: record.startedAt,
-    told: record,
+    told: toldBy(record, hello),
     logOffset: record.logOffset ?? 0,
     controlPath,
     remember: guessed ? async () => undefined : keepRecord(home, record, known?.state === 'running'),
@@ -114,7 +116,7 @@ interface Parts {
   readonly logOffset: number;
   readonly controlPath: string;
   readonly told: Told;
-  readonly remember: (told: Told) => Promise<void>;
+  readonly remember: Remember;
 }
 
 function workerOf(home: string, {found, answer, otherPaths}: Sighting, parts: Parts): ProcessWorker {

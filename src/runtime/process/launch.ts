@@ -8,6 +8,7 @@ import {formatVersion} from '../../api/types.js';
 import type {LastExit, ProcessIdentity} from '../../api/types.js';
 import type {LaunchMessage, LaunchReport} from '../../protocol/control.js';
 import {ControlConnection} from '../../protocol/control-client.js';
+import {readLaunchReport} from '../../protocol/launch-report.js';
 import {runningOf} from '../../protocol/running.js';
 import type {Told} from '../../protocol/running.js';
 import {askHello} from '../../registry/ask-hello.js';
@@ -86,7 +87,7 @@ export async function launchWorker(request: LaunchRequest, options: LaunchOption
     closeSync(log.fd);
   }
   const exit = exitOf(child);
-  const reported = readReport(child.stdio[3] as Readable | null | undefined);
+  const reported = readLaunchReport(child.stdio[3] as Readable | null | undefined);
   const message: LaunchMessage = {uid, port, controlPath, home, config};
   child.stdin?.on('error', () => undefined); // it ended before it read: `exit` says so
   child.unref();
@@ -197,13 +198,23 @@ export async function takeInHand({
  * Writes the launch record, now (unless it is written) and whenever the worker runs with something else: it serves when the worker can't be
  * asked. One write at a time, and a failed one is no failure of the worker: its uid finds it in the process table.
  */
-export function keepRecord(home: string, record: LaunchRecord, isWritten = false): (told: Told) => Promise<void> {
+export function keepRecord(home: string, record: LaunchRecord, isWritten = false): Remember {
   const write = (now: LaunchRecord): Promise<void> => writeLaunchRecord(home, now).catch(() => undefined);
   let last = isWritten ? Promise.resolve() : write(record);
-  return ({generation, specHash, declared, running}) => {
-    last = last.then(() => write({...record, generation, specHash, declared, ...(running && {running})}));
+  const {before: _before, ...rest} = record;
+  return (told, before) => {
+    const now = {...rest, ...sayable(told), ...(before && {before: sayable(before)})};
+    last = last.then(() => write(now));
     return last;
   };
+}
+
+/** Notes what a worker was told, or is about to be; then `before` is what it was told until then. */
+export type Remember = (told: Told, before?: Told) => Promise<void>;
+
+/** Of a record that stands for what was told, that alone. */
+function sayable({generation, specHash, declared, running}: Told): Told {
+  return {generation, specHash, declared, ...(running && {running})};
 }
 
 /** All that is in a worker's environment. */
@@ -245,34 +256,6 @@ function exitOf(child: ChildProcess): Promise<Exit> {
     child.once('exit', (code, signal) => resolve({code, signal}));
     child.once('error', () => resolve({code: null, signal: null}));
   });
-}
-
-/** The one line on descriptor 3; undefined when it closes without one. */
-function readReport(pipe: Readable | null | undefined): Promise<LaunchReport | undefined> {
-  return new Promise(resolve => {
-    let text = '';
-    if (!pipe) return resolve(undefined);
-    pipe.setEncoding('utf8');
-    pipe.on('data', (part: string) => {
-      text += part;
-      const end = text.indexOf('\n');
-      if (end >= 0) resolve(parseReport(text.slice(0, end)));
-    });
-    pipe.on('error', () => resolve(undefined));
-    pipe.on('close', () => resolve(undefined));
-  });
-}
-
-function parseReport(line: string): LaunchReport | undefined {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return undefined;
-  }
-  if (typeof value !== 'object' || value === null || !('type' in value)) return undefined;
-  // Written by our own program on a pipe that nobody else holds.
-  return value.type === 'listening' || value.type === 'failed' ? (value as LaunchReport) : undefined;
 }
 
 async function firstOf(

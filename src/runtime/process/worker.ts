@@ -14,6 +14,7 @@ import {endOffspring} from '../../registry/offspring.js';
 import {isOwnSocket} from '../../registry/paths.js';
 import {isSame, isSuspended, signalVerified} from '../../registry/processes.js';
 import type {Worker} from '../runtime.js';
+import type {Remember} from './launch.js';
 import {tailOf} from './logs.js';
 import {askToReopen} from './sightings.js';
 
@@ -28,7 +29,7 @@ export interface ProcessWorkerOptions {
   readonly log: {readonly path: string; readonly offset: number};
   readonly told: Told;
   /** Keeps the launch record true after a reconfigure. */
-  readonly remember: (told: Told) => Promise<void>;
+  readonly remember: Remember;
   /** Absent for one that does not answer on its control socket: probes decide about it. */
   readonly control: ControlConnection | undefined;
   /** Known where we launched it; an adopted worker's comes with the next configuration. */
@@ -92,10 +93,13 @@ export class ProcessWorker implements Worker {
   }
 
   async configure(config: WorkerConfig): Promise<void> {
+    const told = toldOf(config);
+    // The intent first: else whoever comes after a crash of ours would take what we told it for somebody else's doing.
+    await this.#options.remember(told, this.#told);
     const {revision = this.#hello.revision} = await this.#request({type: 'configure', config});
     const {choice, authToken} = config;
     this.#authToken = authToken;
-    this.#told = toldOf(config);
+    this.#told = told;
     // Somebody else's may have come right after ours, and have been told of before the reply was looked at.
     this.#hello = later(this.#hello, {
       ...this.#hello,
