@@ -59,11 +59,6 @@ export function readFleetRecords(home: string): readonly FleetRecord[] {
     .flatMap(file => readFleetRecord(home, keyOfFile(file)) ?? []);
 }
 
-/** For callers that hold the `fleets` lock; others use `updateFleet`. */
-export async function writeFleetRecord(home: string, record: FleetRecord): Promise<void> {
-  await writeRecord(statePaths(home).fleet(record), record);
-}
-
 export async function removeFleetRecord(home: string, key: FleetKey): Promise<void> {
   await withLock(home, 'fleets', async () => {
     await removeFile(statePaths(home).fleet(key));

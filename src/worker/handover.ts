@@ -11,7 +11,8 @@ import {closeSync, constants, lstatSync, openSync, unlinkSync} from 'node:fs';
 import type {Server} from 'node:net';
 import type {Readable} from 'node:stream';
 import {describeError} from '../api/errors.js';
-import type {HandoverMessage, LaunchReport, ProcessExit, SuccessorOrder} from '../protocol/control.js';
+import type {HandoverMessage, ProcessExit, SuccessorOrder} from '../protocol/control.js';
+import {readLaunchReport} from '../protocol/launch-report.js';
 
 export type Handover =
   | {readonly ok: true; readonly pid: number}
@@ -32,7 +33,10 @@ export async function handOver(order: SuccessorOrder, listener: Server, calledOf
     return {ok: false, error: `cannot start its successor: ${describeError(error)}`};
   }
   const exit = exitOf(child);
-  const report = readReport(child);
+  // Without descriptors left there are no pipes, whatever the types say.
+  const report = readLaunchReport(
+    (child.stdio as ChildProcess['stdio'] | undefined)?.[3] as Readable | null | undefined,
+  );
   const failed = Promise.race([
     report.then(said => (said?.type === 'failed' ? said.message : exit.then(describeExit))),
     // Its report comes before its end, but somebody whom it started may hold the pipe open.
@@ -104,28 +108,6 @@ function exitOf(child: ChildProcess): Promise<Exit> {
 
 function describeExit({code, signal, error}: Exit): string {
   return error ?? (signal === null ? `it ended with exit code ${code}` : `it ended with signal ${signal}`);
-}
-
-/** The one line on descriptor 3; undefined when it closes without one. */
-function readReport(child: ChildProcess): Promise<LaunchReport | undefined> {
-  return new Promise(resolve => {
-    // Without descriptors left there are no pipes, whatever the types say.
-    const pipe = (child.stdio as ChildProcess['stdio'] | undefined)?.[3] as Readable | null | undefined;
-    if (!pipe) return resolve(undefined);
-    let text = '';
-    pipe.setEncoding('utf8');
-    pipe.on('data', (part: string) => (text += part));
-    pipe.on('error', () => resolve(undefined));
-    pipe.on('close', () => resolve(parseReport(text)));
-  });
-}
-
-function parseReport(text: string): LaunchReport | undefined {
-  try {
-    return JSON.parse(text) as LaunchReport; // written by our own program on a pipe that nobody else holds
-  } catch {
-    return undefined;
-  }
 }
 
 interface End {

@@ -14,7 +14,7 @@ import {
 import type {WorkerConfig} from '../../src/protocol/control.js';
 import {createProvider} from '../../src/providers/create.js';
 import {controllerSocketPath, writeControllerRecord} from '../../src/registry/controller-record.js';
-import {writeFleetRecord} from '../../src/registry/fleet-records.js';
+import {updateFleet} from '../../src/registry/fleet-records.js';
 import {ensureStateHome} from '../../src/registry/home.js';
 import {writeLaunchRecord} from '../../src/registry/launch-records.js';
 import {controlSocketPath} from '../../src/registry/paths.js';
@@ -57,8 +57,7 @@ export async function writeFleet(
     stopped: false,
     ...over,
   };
-  await writeFleetRecord(home, record);
-  return record;
+  return updateFleet(home, record, () => record);
 }
 
 export async function writeStatus(
