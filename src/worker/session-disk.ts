@@ -50,8 +50,10 @@ export class SessionDisk {
     for (const [n, file] of found.entries()) {
       if (n % filesAtOnce === filesAtOnce - 1) await new Promise(resolve => setImmediate(resolve));
       const saved = known.get(file);
-      const stored = this.#attempt(() => files.read(file, typeof saved === 'object' ? saved : undefined));
-      if (stored !== undefined && stored !== 'same') this.#take(stored);
+      this.#attempt(() => {
+        const stored = files.read(file, typeof saved === 'object' ? saved : undefined);
+        if (stored !== undefined && stored !== 'same') this.#take(stored);
+      });
     }
     for (const [name] of memory.entries()) this.refresh(name);
   }
@@ -122,8 +124,8 @@ export class SessionDisk {
     if (before?.saved === 'ahead') return;
     const idleMs = Math.max(0, wallNow() - at);
     if (idleMs > limits().idleMinutes * 60_000 && !inUse(name)) {
-      this.#files.remove(this.#files.fileOf(name), version);
       memory.forget(name);
+      this.#files.remove(this.#files.fileOf(name), version);
       return;
     }
     memory.put(name, {messages: newestTurns(messages, limits()), usedAt: now() - idleMs, saved: version});

@@ -12,10 +12,11 @@ import {
 } from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
+import {afterEach, beforeEach, describe, expect, it, jest, test} from '@jest/globals';
 import type {SessionLimits} from '../../src/api/types.js';
 import type {ChatMessage} from '../../src/providers/provider.js';
 import {QueueFullError, QueueTimeoutError} from '../../src/worker/limiter.js';
+import {SessionFiles} from '../../src/worker/session-files.js';
 import {Sessions} from '../../src/worker/sessions.js';
 
 const never = new AbortController().signal;
@@ -455,6 +456,25 @@ describe('a file', () => {
 });
 
 describe('a disk that fails', () => {
+  it('costs no start and no answer, where what is expired cannot be removed', async () => {
+    const clock = new Clock();
+    await persistent({}, clock).say('s', 'q0', 'a0');
+    clock.ms += 11 * minute;
+    const readOnly = jest.spyOn(SessionFiles.prototype, 'remove').mockImplementation(() => {
+      throw Object.assign(new Error('EROFS: read-only file system, unlink'), {code: 'EROFS'});
+    });
+    try {
+      const {sessions, say, turns, logged} = persistent({}, clock);
+      await sessions.load();
+      expect(await turns('s')).toEqual([]);
+      await say('t');
+      expect(await turns('t')).toHaveLength(2);
+      expect(logged[0]).toBe('error sessions are kept in memory only');
+    } finally {
+      readOnly.mockRestore();
+    }
+  });
+
   it('costs no answer and, when it works again, no turn', async () => {
     const {say, turns, logged} = persistent();
     await say('s', 'q0', 'a0');
