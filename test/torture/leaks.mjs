@@ -73,13 +73,19 @@ export function leaks(now, quiet) {
   );
 }
 
-/** By name without what is another at each launch; a worker's control socket has one of two names. */
+/**
+ * By name without what is another at each launch; a worker's control socket has one of two names. Counters of days that
+ * are over are kept on purpose.
+ */
 function filesOf(home) {
+  const today = new Date().toISOString().slice(0, 10);
   const entries = readdirSync(home, {recursive: true, withFileTypes: true});
   return countsOf(
     entries
       .filter(entry => !entry.isDirectory() || entry.name.endsWith('.lock'))
       .map(({parentPath, name}) => `${parentPath}/${name}`.slice(home.length + 1))
+      .filter(name => !/^usage\/.*\.json$/.test(name) || name.includes(`/${today}.`))
+      .map(name => name.replace(/^(usage\/.*-ai)\/.*\.json$/, '$1'))
       .map(name => name.replace(/^(run\/.*-ai)\.[0-9a-f]{8}\.sock$/, '$1.sock')),
   );
 }

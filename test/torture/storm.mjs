@@ -50,8 +50,9 @@ export async function storm(world) {
   return {violations: violations.map(violation => withHistory(violation, lines)), facts};
 }
 
-/** Of a fleet right after its launch, and of one whose workers were all replaced and then adopted by another controller. */
+/** Of a fleet that was launched and has answered a chat each, and of one whose workers were all replaced and then adopted by another controller. */
 async function quietHoldings(tortured, world) {
+  await answers(tortured);
   const launched = await holdings(world);
   tortured.declare(tortured.declared.map(entry => ({...entry, revision: 1})));
   await converged(tortured, world.convergeMs);
