@@ -2,7 +2,7 @@
  * Spares a model that can't answer the chats that would fail, and those chats the wait. After a few failures in a row it
  * is not asked for a while; then one chat is let through, and what becomes of it decides.
  *
- *   closed ──failures──▶ open ──delay is over──▶ probing ──works──▶ closed
+ *   closed ──failures──▶ open ──delay is over──▶ probing ──answers──▶ closed
  *                         ▲                        │
  *                         └────────fails───────────┘   the delay doubles
  */
@@ -23,6 +23,11 @@ export interface BreakerOptions {
 
 /** One call that the breaker let through. The first word counts; without one the call says nothing of the model. */
 export interface Attempt {
+  /**
+   * The answer has begun, which is not its last word yet: where all others wait for this one, they need not wait for its
+   * end, which may be minutes away. One more failure opens it again.
+   */
+  begun(): void;
   worked(): void;
   failed(fault: Fault): void;
   /** It ended for a reason of its own: its client left, say. */
@@ -91,6 +96,10 @@ export class Breaker {
       tell();
     };
     return {
+      begun: () => {
+        const isProbe = this.#state === begunIn && begunIn.type === 'probing';
+        if (isProbe && !said) this.#state = {type: 'closed', failures: opensAfter - 1};
+      },
       worked: once(() => (this.#state = {type: 'closed', failures: 0})),
       failed: fault => once(() => this.#failed(fault, begunIn))(),
       dropped: once(() => {

@@ -60,7 +60,10 @@ export async function* ask(asked: Ask): AsyncGenerator<RoutedEvent, void, void> 
           yield first ? {...event, fallback: {from: nameOf(first.target), reason: first.fault.code}} : event;
           return;
         }
-        begun ||= event.type !== 'begin';
+        if (!begun && event.type !== 'begin') {
+          begun = true;
+          attempt.begun();
+        }
         yield event;
       }
     } catch (error) {

@@ -111,6 +111,26 @@ describe('a breaker', () => {
     expect(openFor(it)).toBe(0);
   });
 
+  it('lets all ask as soon as the probe begins to answer, and none when that breaks off', () => {
+    const it = breaker();
+    failTimes(3, it);
+    now = 1_000;
+    const probe = enter(it);
+    expect(openFor(it)).toBe(1_000);
+    probe.begun();
+    expect(openFor(it)).toBe(0);
+    probe.failed(fault());
+    expect(openFor(it)).toBe(1_000);
+  });
+
+  it('is not closed by the beginning of a call from before it opened', () => {
+    const it = breaker();
+    const slow = enter(it);
+    failTimes(3, it);
+    slow.begun();
+    expect(openFor(it)).toBe(1_000);
+  });
+
   it('takes no word of calls from before it opened for a failure of the probe, but their answer for an answer', () => {
     const it = breaker();
     const [slow, slower] = [enter(it), enter(it)];

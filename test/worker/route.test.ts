@@ -196,6 +196,19 @@ describe('a model that failed three times in a row', () => {
     expect(await client.line()).toMatchObject({content: 'again'});
   });
 
+  it('is asked by all again from the first piece of that answer on, however long it takes', async () => {
+    later += 2_000;
+    const slow = worker.client().send({...hello, stream: true, request_id: 1});
+    const probe = await next('hand');
+    probe.say('well');
+    expect(await slow.line()).toMatchObject({type: 'stream_chunk', content: 'well'});
+    const other = worker.client().send(hello);
+    (await next('hand')).end('at once');
+    expect(await other.line()).toMatchObject({content: 'at once', model: 'hand:m1'});
+    probe.end();
+    expect(await slow.line()).toMatchObject({type: 'stream_end'});
+  });
+
   it('is forgotten to have failed when it is another model', async () => {
     expect((await worker.client().send({type: 'health'}).line())['status']).toBe('healthy');
     await worker.stop();
