@@ -226,10 +226,10 @@ export function workerEnvironment(request: LaunchRequest, {home, environment}: L
   }
   // Reading the certificates costs every start of Node some 36 ms: only for those who will need them.
   const certificates = environment['NODE_EXTRA_CA_CERTS'];
-  const {type, baseUrl} = request.config.provider;
-  if (certificates !== undefined && (type === 'anthropic' || baseUrl?.startsWith('https:'))) {
-    env['NODE_EXTRA_CA_CERTS'] = certificates;
-  }
+  const {provider, fallback = []} = request.config;
+  const providers = [provider, ...fallback.map(one => one.provider)];
+  const isRemote = providers.some(({type, baseUrl}) => type === 'anthropic' || baseUrl?.startsWith('https:'));
+  if (certificates !== undefined && isRemote) env['NODE_EXTRA_CA_CERTS'] = certificates;
   // Last, so that nothing overrides whose it is; what the worker starts inherits it.
   const {namespace, fleet} = request.config;
   return {

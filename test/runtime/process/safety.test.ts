@@ -198,11 +198,12 @@ describe('the environment of a worker', () => {
     );
   });
 
-  it('has our certificates only where the provider stands behind https', async () => {
+  it('has our certificates only where a provider stands behind https, if only a fallback', async () => {
     const certificates = {NODE_EXTRA_CA_CERTS: '/dev/null'};
     const other = await ProcessWorld.open({programFolder, environment: certificates});
-    const has = async (provider: WorkerConfig['provider']): Promise<boolean> => {
-      const outcome = await other.runtime().launch(await other.request({provider}));
+    const has = async (provider: WorkerConfig['provider'], standIn?: WorkerConfig['provider']): Promise<boolean> => {
+      const fallback = standIn && [{provider: standIn, model: 'm2'}];
+      const outcome = await other.runtime().launch(await other.request({provider, ...(fallback && {fallback})}));
       if (outcome.type !== 'listening') throw new Error(outcome.message);
       const found = proc(outcome.worker, 'environ').some(entry => entry.startsWith('NODE_EXTRA_CA_CERTS='));
       await outcome.worker.kill();
@@ -211,7 +212,9 @@ describe('the environment of a worker', () => {
     try {
       expect(await has({name: 'a', type: 'anthropic', apiKey: 'k'})).toBe(true);
       expect(await has({name: 'b', type: 'openai', baseUrl: 'https://models.example'})).toBe(true);
-      expect(await has({name: 'c', type: 'ollama', baseUrl: 'http://127.0.0.1:11434'})).toBe(false);
+      const local = {name: 'c', type: 'ollama', baseUrl: 'http://127.0.0.1:11434'} as const;
+      expect(await has(local)).toBe(false);
+      expect(await has(local, {name: 'd', type: 'anthropic', apiKey: 'k'})).toBe(true);
     } finally {
       await other.close();
     }
