@@ -23,7 +23,8 @@ export function describeFailure(specialist: Specialist, error: unknown): Failure
   const {aiId} = specialist.config;
   if (error instanceof ChatStopped) return {message: `${aiId} is draining`, code: 'draining', retryable: true};
   if (isCoded(error)) {
-    specialist.model.chatFailed(error.code, error.message);
+    // Where nobody was asked, what was failed with before is no news.
+    if (!('passedOver' in error)) specialist.model.chatFailed(error.code, error.message);
     const {message, code, retryable, retryAfterMs} = error;
     return {message, code, retryable, ...(retryAfterMs !== undefined && {retryAfterMs})};
   }

@@ -113,17 +113,24 @@ function tellModel({model}: Specialist, target: EngineTarget, [first]: readonly 
   model.fellBack({code, message, by: nameOf(target), asked: first.openForMs === undefined});
 }
 
+/** What a model failed with before, told to a chat for which nobody was asked. */
+class PassedOverError extends ProviderError {
+  readonly passedOver = true;
+}
+
 /** The first target's error; others only add that they didn't answer either. */
 function unanswered(refusals: readonly Refusal[]): unknown {
   const [first, ...others] = refusals;
   if (first === undefined) return new Error('there is nobody to ask');
   const waits = refusals.flatMap(({openForMs}) => openForMs ?? []);
-  const retryAfterMs = waits.length === refusals.length ? Math.ceil(Math.min(...waits)) : first.fault.retryAfterMs;
-  if (others.length === 0 && retryAfterMs === first.fault.retryAfterMs) return first.fault;
+  const passedOver = waits.length === refusals.length;
+  const retryAfterMs = passedOver ? Math.ceil(Math.min(...waits)) : first.fault.retryAfterMs;
+  if (others.length === 0 && !passedOver) return first.fault;
   if (!isOfTarget(first.fault)) return first.fault;
   const names = others.map(({target, fault}) => `${nameOf(target)} (${fault.code})`);
   const {code, retryable, status} = first.fault;
-  return new ProviderError(
+  const Answer = passedOver ? PassedOverError : ProviderError;
+  return new Answer(
     first.fault.message + (names.length > 0 ? `; no fallback answers either: ${names.join(', ')}` : ''),
     {
       code,

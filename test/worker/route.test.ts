@@ -2,7 +2,11 @@
 import {afterEach, beforeEach, describe, expect, it} from '@jest/globals';
 import {ProviderError} from '../../src/providers/provider.js';
 import type {ProviderErrorCode} from '../../src/providers/provider.js';
-import {bench, HandProvider} from './harness.js';
+import type {Reply} from '../../src/protocol/messages.js';
+import {chat} from '../../src/worker/chat.js';
+import {silentLog} from '../../src/worker/log.js';
+import {Specialist} from '../../src/worker/specialist.js';
+import {bench, configOf, HandProvider} from './harness.js';
 import type {Bench} from './harness.js';
 
 const own = new Map<string, HandProvider>();
@@ -160,6 +164,30 @@ describe('when nobody answers', () => {
     expect(reply['retry_after']).toBeLessThanOrEqual(10);
     expect(provider('hand').calls).toHaveLength(3);
   });
+});
+
+it('says of a model that was passed over nothing to its owner, who would look at it for each such chat', async () => {
+  const failing = new HandProvider();
+  const options = {createProvider: async () => failing, log: silentLog, now: () => 0};
+  const specialist = new Specialist({config: configOf(), uid: 'u', ...options});
+  const suspects: string[] = [];
+  specialist.onSuspect(code => suspects.push(code));
+  const replies: Reply[] = [];
+  const send = (reply: Reply): undefined => void replies.push(reply);
+  const chatOnce = (): Promise<void> =>
+    chat(specialist, {type: 'chat', content: 'hello'}, {send, stop: new AbortController()});
+  for (let n = 0; n < 3; n++) {
+    const asked = chatOnce();
+    (await failing.call(n)).fail(fault('provider_error'));
+    await asked;
+  }
+  specialist.model.ownerSays({available: true});
+  await chatOnce();
+  expect(replies).toHaveLength(4);
+  expect(replies[3]).toMatchObject({type: 'error', code: 'provider_error'});
+  expect(failing.calls).toHaveLength(3);
+  expect(suspects).toEqual(['provider_error', 'provider_error', 'provider_error']);
+  expect(specialist.model.known).toEqual({available: true});
 });
 
 describe('a model that failed three times in a row', () => {
