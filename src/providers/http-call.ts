@@ -47,6 +47,8 @@ export interface Call {
   brokenOff(): ProviderError;
   /** The answer has begun, though there is no event of it yet: a call's arguments are told when they are whole. */
   begun(): void;
+  /** Closes the connection: nothing more is wanted. */
+  hangUp(): void;
 }
 
 /** Placeholder for SDKs that refuse to start without a key; never sent. */
@@ -94,25 +96,38 @@ export async function* stream<T>(
   }
 }
 
+/** How long a reply may go on after its answer is whole, ms. */
+const restMs = 250;
+
 /**
  * The events of an answer in a stream that says when it is whole: one that ends without `end` has been broken off, and
- * whatever comes behind it is no matter. `told` makes a failure of what the server says within the stream.
+ * whatever comes behind it is no matter. It is read all the same, as a reply that was read to its end leaves its connection
+ * to the next chat. `told` makes a failure of what the server says within the stream.
  */
 export async function* endedBy(
   call: Call,
   events: AsyncIterable<ChatEvent>,
   told: (error: unknown) => unknown,
 ): AsyncGenerator<ChatEvent, void, void> {
-  let ended = false;
+  let end: ChatEvent | undefined;
+  let late: NodeJS.Timeout | undefined;
   try {
     for await (const event of events) {
-      yield event; // `end` at once; reading on to the end of the reply keeps the connection for the next chat
-      ended ||= event.type === 'end';
+      if (end !== undefined) continue;
+      if (event.type === 'end') {
+        end = event;
+        late = setTimeout(() => call.hangUp(), restMs);
+      } else {
+        yield event;
+      }
     }
   } catch (error) {
-    if (!ended) throw told(error);
+    if (end === undefined) throw told(error);
+  } finally {
+    clearTimeout(late);
   }
-  if (!ended) throw call.brokenOff();
+  if (end === undefined) throw call.brokenOff();
+  yield end;
 }
 
 interface OpenCall {
@@ -170,6 +185,7 @@ function open(options: CallOptions, signal: AbortSignal): OpenCall {
     refused: refusal => record(errorFromRefusal(peer, {...refusal, detail: clean(refusal.detail)}, model)),
     brokenOff: () => record(brokenOff(peer)),
     begun: () => watched.begin(),
+    hangUp: () => ended.abort(),
   };
   return {
     call,

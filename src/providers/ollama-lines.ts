@@ -9,12 +9,21 @@ export interface LineWatch {
   onBroken(): unknown;
 }
 
-/** Passes whole lines through unchanged, and ends the stream with an error where an answer would be cut or have a hole. */
+/** How long the last line waits for the end of the reply, ms. */
+const restMs = 250;
+
+/**
+ * Passes whole lines through unchanged, and ends the stream with an error where an answer would be cut or have a hole. The
+ * last line comes with the end of the reply: its client reads no further, and a reply that wasn't read to its end costs the
+ * connection.
+ */
 export function watchLines(watch: LineWatch): TransformStream<Uint8Array, Uint8Array> {
   const decoder = new TextDecoder();
   const encoder = new TextEncoder();
   let pending = '';
   let done = false;
+  let last = '';
+  let late: NodeJS.Timeout | undefined;
   const check = (line: string): string => {
     if (line.trim() === '') return '';
     const part = parse(line);
@@ -27,11 +36,26 @@ export function watchLines(watch: LineWatch): TransformStream<Uint8Array, Uint8A
     transform(chunk, controller) {
       const lines = (pending + decoder.decode(chunk, {stream: true})).split('\n');
       pending = lines.pop() ?? '';
-      const whole = lines.map(check).join('');
+      let whole = '';
+      for (const line of lines) {
+        const checked = check(line);
+        if (done) last += checked;
+        else whole += checked;
+      }
       if (whole !== '') controller.enqueue(encoder.encode(whole));
+      if (!done) return;
+      late ??= setTimeout(() => {
+        try {
+          controller.enqueue(encoder.encode(last));
+        } catch {
+          // The call was ended meanwhile.
+        }
+        last = '';
+      }, restMs);
     },
     flush(controller) {
-      const rest = check(pending + decoder.decode());
+      clearTimeout(late);
+      const rest = last + check(pending + decoder.decode());
       if (!done) throw watch.onBroken();
       if (rest !== '') controller.enqueue(encoder.encode(rest));
     },
