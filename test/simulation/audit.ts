@@ -65,6 +65,8 @@ const ownerlessMs = 30_000;
 const smallFleet = 4;
 /** How long a status may say Ready of one that is not, by what there is to be noticed, ms. */
 const lagMs = {process: 10_000, hung: 80_000, model: 90_000};
+/** How long a status may lag behind what its own writer has declared, ms. */
+const ownLagMs = 10_000;
 const auditEveryMs = 500;
 /** Until a fleet that nothing disturbs has come up, and nothing is on its way to any worker. */
 const settledMs = 15_000;
@@ -410,6 +412,7 @@ export class Audit {
     const [leader] = [...this.#leaders];
     if (files.full || files.unreadable || !leader || leader[0].frozen) this.excusedUntil = now;
     if (!leader) return;
+    this.#mindsItsOwn(leader);
     for (const [id, status] of files.statuses) {
       // Nobody reads the status of a fleet without a record.
       if (!files.fleets.has(id)) continue;
@@ -430,6 +433,21 @@ export class Audit {
     }
   }
 
+  /** Whatever it is told, and when: a leader goes by what it has written itself. */
+  #mindsItsOwn([{name}, since]: readonly [Life, number]): void {
+    const {files, scheduler} = this.#world;
+    for (const [id, record] of files.fleets) {
+      const commit = files.commits.findLast(known => known.id === id);
+      if (commit?.by !== name || scheduler.now - Math.max(commit.at, this.excusedUntil, since) <= ownLagMs) continue;
+      for (const {aiId, generation} of record.specialists) {
+        const said = files.statuses.get(id)?.specialists.find(named => named.aiId === aiId)?.generation;
+        if (said === undefined || said >= generation) continue;
+        const text = `${name} wrote generation ${generation} of ${aiId} in ${id}, and minds ${said}`;
+        this.fail('an acknowledged change is lost', text);
+      }
+    }
+  }
+
   /** Why a client would get no answer now from the instance that a status names. */
   whyNoAnswer({
     aiId,
@@ -446,7 +464,8 @@ export class Audit {
     if (process.draining) return bad('process', 'it is draining');
     if (!process.responsive) return bad('hung', 'it does not answer');
     const {provider} = process.config;
-    if (provider.missingSecret !== undefined) return bad('model', `${provider.name} lacks a secret`);
+    // What a hand has left out of a configuration that is left so, nobody is told.
+    if (provider.missingSecret !== undefined && !process.byHand) return bad('model', `${provider.name} lacks a secret`);
     const check = provider.type === 'offline' ? undefined : this.#world.modelCheck(provider.name);
     return check?.available === false ? bad('model', check.message) : undefined;
   }

@@ -315,6 +315,8 @@ export class Incidents {
       }
       case 'chats':
         return this.#chats(random);
+      case 'a save meets a command':
+        return this.#meet(key, random);
       case 'apply':
       case 'up':
         return this.#command({type: kind, key, confirmed: random.chance(0.7)});
@@ -428,6 +430,25 @@ export class Incidents {
       default:
         throw new Error(`nobody carries out ${kind}`);
     }
+  }
+
+  /**
+   * The controller takes over a saved file while a command has it read the records; and what it writes itself it is not
+   * told of, as it otherwise would be right away.
+   */
+  #meet(key: FleetKey, random: Random): boolean {
+    const {scheduler, files} = this.#world;
+    const last = this.#scenario.fleets.at(-1)?.key ?? key;
+    const one = pickOne(random, files.fleets.get(fleetId(last))?.specialists ?? []);
+    if (!one || !this.#edit('model', key, random)) return false;
+    this.#later(random.between(25, 60), `operator restarts ${one.aiId}`, () => {
+      this.#command({type: 'restart', key: last, aiId: one.aiId});
+    });
+    scheduler.after(48, undefined, 'watches miss what comes now', () => {
+      if (!this.#isCalm) this.#world.watching = 'not';
+    });
+    this.#endAfter(30_000, 'watches work again', () => void (this.#world.watching = 'well'));
+    return true;
   }
 
   #save(key: FleetKey, says: readonly Says[]): boolean {

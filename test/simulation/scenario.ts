@@ -64,8 +64,15 @@ export const faults = [
 /** What somebody does to a worker past its controller. */
 export const byHand = ['worker configured by hand', 'worker drained by hand'] as const;
 
+/** What one in thousands of fresh runs would come to by itself: things that meet within a few ms. */
+export const meetings = ['a save meets a command'] as const;
+
 export type Kind =
-  (typeof edits)[number] | (typeof commands)[number] | (typeof faults)[number] | (typeof byHand)[number];
+  | (typeof edits)[number]
+  | (typeof commands)[number]
+  | (typeof faults)[number]
+  | (typeof byHand)[number]
+  | (typeof meetings)[number];
 
 export interface Incident {
   readonly index: number;
@@ -124,9 +131,12 @@ export function drawScenario(seed: number, keep: Keep = {}): Scenario {
   const supervised = random.chance(0.85);
   const kept = keep.incidents && new Set(keep.incidents);
   const hands = drawHands(seed, count, chaosMs);
+  const met = drawMeetings(seed, count + hands.length, chaosMs);
   return {
     fleets,
-    incidents: [...incidents, ...hands].filter(({index}) => !kept || kept.has(index)).sort((a, b) => a.at - b.at),
+    incidents: [...incidents, ...hands, ...met]
+      .filter(({index}) => !kept || kept.has(index))
+      .sort((a, b) => a.at - b.at),
     supervised,
     driftPolicy: Random.of(seed, 'drift policy').pick(['heal', 'heal', 'warn', 'ignore']),
     calmAt: Math.max(chaosMs, ...incidents.map(({at}) => at)) + random.between(0, 3_000),
@@ -141,6 +151,17 @@ function drawHands(seed: number, from: number, chaosMs: number): readonly Incide
     index: from + i,
     at: random.between(0, chaosMs),
     kind: random.pick([...byHand, byHand[0]]),
+  }));
+}
+
+/** As `drawHands`. */
+function drawMeetings(seed: number, from: number, chaosMs: number): readonly Incident[] {
+  const random = Random.of(seed, 'meetings');
+  const count = random.chance(0.2) ? 1 + random.below(3) : 0;
+  return Array.from({length: count}, (_, i) => ({
+    index: from + i,
+    at: random.between(0, chaosMs),
+    kind: random.pick(meetings),
   }));
 }
 

@@ -31,7 +31,14 @@ const convergeMs = 1_200_000;
 /** The same where nobody was kept from hearing of a change: then no resync is needed. */
 const promptMs = 260_000;
 /** Incidents after which only the next resync finds out what there is to do. */
-const unheard = ['watch events lost', 'watch events late', 'command killed at an effect', 'down', 'machine reboots'];
+const unheard = [
+  'watch events lost',
+  'watch events late',
+  'a save meets a command',
+  'command killed at an effect',
+  'down',
+  'machine reboots',
+];
 /** So long must nothing have happened before it counts as rest. */
 const quietMs = 15_000;
 const lookEveryMs = 1_000;

@@ -1,6 +1,6 @@
 import {describe, expect, it, test} from '@jest/globals';
 import {readFileSync} from 'node:fs';
-import {byHand, commands, edits, faults} from './scenario.js';
+import {byHand, commands, edits, faults, meetings} from './scenario.js';
 import {parseKeep} from './shrink.js';
 import {simulate} from './simulate.js';
 import type {Outcome} from './simulate.js';
@@ -33,7 +33,7 @@ describe('the reconcile loop', () => {
       expect(problemOf(outcome)).toBeUndefined();
       for (const kind of outcome.happened.keys()) happened.add(kind);
     }
-    const missing = [...edits, ...commands, ...faults, ...byHand].filter(kind => !happened.has(kind));
+    const missing = [...edits, ...commands, ...faults, ...byHand, ...meetings].filter(kind => !happened.has(kind));
     expect(done < runs ? [] : missing).toEqual([]);
   }, 120_000);
 
