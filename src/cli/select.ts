@@ -29,6 +29,11 @@ export async function selectMany<T extends Named>(
   return views.filter(view => found.has(view));
 }
 
+/** Whether `text` means at least one of them. */
+export function isNamed(views: readonly Named[], text: string): boolean {
+  return matching(views, text).length > 0;
+}
+
 function matching<T extends Named>(views: readonly T[], text: string): readonly T[] {
   const exact = views.filter(view => view.aiId === text || `${view.namespace}/${view.name}` === text);
   return exact.length > 0 ? exact : views.filter(view => view.name === text);

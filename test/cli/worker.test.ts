@@ -2,7 +2,7 @@
 import {afterAll, beforeAll, describe, expect, it} from '@jest/globals';
 import type {ListDocument, SpecialistDocument} from '../../src/cli/print/documents.js';
 import {RegistryClient} from '../../src/registry/registry-client.js';
-import {cli, type Ran} from './host.js';
+import {cli, exitCodes, type Ran} from './host.js';
 import {makeState, type State} from './state.js';
 
 let state: State;
@@ -94,6 +94,28 @@ describe('chat', () => {
       expect(err).toContain('hint: tekton-ai chat NAME "message", or - to read it from standard input\n');
     },
   );
+
+  it('takes no name beside a role, for that would become part of the message', async () => {
+    for (const name of ['athena', 'athena-ai', 'default/athena']) {
+      expect(await cli(['chat', '--role', 'knowledge', name, 'hello'], {home: state.home})).toEqual({
+        code: exitCodes.invalidInput,
+        out: '',
+        err:
+          `error: a name ("${name}") and --role were given\n` +
+          'hint: leave one of them out; a message that begins with a name is told by quoting all of it\n',
+      });
+    }
+  });
+
+  it('wants a message before it chooses somebody for a role', async () => {
+    expect(await cli(['chat', '--role', 'knowledge'], {home: state.home})).toEqual({
+      code: exitCodes.invalidInput,
+      out: '',
+      err:
+        'error: no message to say\n' +
+        'hint: tekton-ai chat --role ROLE "message", or - to read it from standard input\n',
+    });
+  });
 });
 
 it('refuses a provider that it does not know, as a file would be', async () => {
