@@ -28,8 +28,9 @@ async function check(
   const server = serverOf(resolved);
   try {
     return await ask({...server, limits: checkLimits}, signal, async call => {
-      const {data} = await (await client(resolved, call)).models.list();
-      if (!Array.isArray(data)) return same({available: true});
+      // Typed as the SDK has it; it makes an empty page of a reply that isn't said to be JSON.
+      const {data, object} = (await (await client(resolved, call)).models.list()) as {data: unknown; object?: string};
+      if (!isModels(data) || (data.length === 0 && object === undefined)) return same({available: true});
       const listed = new Map(data.map(entry => [entry.id, available(entry)]));
       const missing = (model: string): ModelCheck => checkFromError(modelNotFound(server.peer, model));
       return new Map(models.map(model => [model, listed.get(model) ?? missing(model)]));
@@ -38,6 +39,10 @@ async function check(
     if (!(error instanceof ProviderError)) throw error;
     return same(error.status === 404 ? {available: true} : checkFromError(error));
   }
+}
+
+function isModels(data: unknown): data is readonly OpenAI.Model[] {
+  return Array.isArray(data);
 }
 
 /** vLLM and OpenRouter tell the context window beside OpenAI's own fields. */

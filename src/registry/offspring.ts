@@ -23,7 +23,8 @@ export interface GoneWorker {
  * @returns the pids that were killed
  */
 export async function endOffspring({home, uid, pid}: GoneWorker, scan = scanProcesses): Promise<readonly number[]> {
-  const ended: number[] = [];
+  // One that is still going down may be met, and told, again.
+  const ended = new Set<number>();
   for (let round = 0; round < rounds && groupExists(pid); round++) {
     // A walk that fails now leaves them to the next controller's.
     const offspring = await scanSoon(home, scan).then(
@@ -32,9 +33,9 @@ export async function endOffspring({home, uid, pid}: GoneWorker, scan = scanProc
     );
     const now = await kill(offspring.filter(one => one.uid === uid));
     if (now.length === 0) break; // the dead, who wait for their parents, or strangers
-    ended.push(...now);
+    for (const one of now) ended.add(one);
   }
-  return ended;
+  return [...ended];
 }
 
 /** Kills what workers have started that are gone: of all whose uid is not in `living`. @returns the pids */

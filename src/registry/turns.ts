@@ -74,7 +74,7 @@ async function comeInto(folder: string, who: string, signal: AbortSignal): Promi
   for (let attempt = 0; ; attempt++) {
     const name = nameAfter(list(folder).at(-1), who);
     const leave = put(folder, name);
-    const names = list(folder);
+    const names = listOr(folder, leave);
     if (names.at(-1) === name) return {folder, name, before: new Set(names.slice(0, -1)), leave};
     const isLast = !names.some(other => other > name);
     // A higher number came at the same moment; or, not there at all, it was cleared away.
@@ -172,6 +172,16 @@ function list(folder: string): readonly string[] {
       .sort();
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** As `list`. @throws what it throws, after `leave` was called */
+function listOr(folder: string, leave: () => void): readonly string[] {
+  try {
+    return list(folder);
+  } catch (error) {
+    leave();
     throw error;
   }
 }

@@ -26,6 +26,7 @@ export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownPro
     ...fleet.entries.flatMap(entry => [
       ...checkNamespace(fleet, entry),
       ...checkModel(fleet, entry, providers),
+      ...checkPull(fleet, entry, providers),
       ...checkFallback(entry.source, [...entry.path, 'fallback'], entry.fields, providers),
       ...checkBudget(fleet, entry, providers),
       ...checkPort(fleet, entry),
@@ -209,6 +210,16 @@ function checkModel(fleet: Fleet, entry: Entry, providers: ReadonlyMap<string, K
   const message = `\`${entry.name ?? '?'}\` needs a \`model\`: provider \`${provider.name}\` has no default model`;
   const path = entry.fields.provider === undefined ? entry.namePath : [...entry.path, 'provider'];
   return [entry.source.problem(path, 'value', message, 'or give the provider a `defaultModel`')];
+}
+
+/** Asked for by the specialist itself: in the defaults it means those that it can mean something for. */
+function checkPull(fleet: Fleet, entry: Entry, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
+  const {fields, source, path} = entry;
+  const {name} = choose(fleet, entry, providers).provider;
+  const type = providers.get(name)?.spec.type;
+  if (fields.pull !== 'IfNotPresent' || type === undefined || type === 'ollama' || type === 'auto') return [];
+  const message = `only Ollama fetches models, and provider \`${name}\` is of type ${type}`;
+  return [source.problem([...path, 'pull'], 'value', message, 'leave `pull` out')];
 }
 
 /** The provider of each is there, decides for itself, and has a model. */

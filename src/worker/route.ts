@@ -130,16 +130,20 @@ function unanswered(refusals: readonly Refusal[]): unknown {
   const names = others.map(({target, fault}) => `${nameOf(target)} (${fault.code})`);
   const {code, retryable, status} = first.fault;
   const Answer = passedOver ? PassedOverError : ProviderError;
-  return new Answer(
-    first.fault.message + (names.length > 0 ? `; no fallback answers either: ${names.join(', ')}` : ''),
-    {
-      code,
-      retryable: retryable || others.some(other => other.fault.retryable),
-      ...(status !== undefined && {status}),
-      ...(retryAfterMs !== undefined && {retryAfterMs}),
-      cause: first.fault,
-    },
-  );
+  const notAsked = `${nameOf(first.target)} failed too often and is asked again in ${seconds(retryAfterMs)}; its last failure: `;
+  const rest = names.length > 0 ? `; no fallback answers either: ${names.join(', ')}` : '';
+  return new Answer((passedOver ? notAsked : '') + first.fault.message + rest, {
+    code,
+    retryable: retryable || others.some(other => other.fault.retryable),
+    ...(status !== undefined && {status}),
+    ...(retryAfterMs !== undefined && {retryAfterMs}),
+    cause: first.fault,
+  });
+}
+
+/** "1.5 s", "40 s" */
+function seconds(ms = 0): string {
+  return `${ms < 10_000 ? Math.ceil(ms / 100) / 10 : Math.ceil(ms / 1000)} s`;
 }
 
 type TargetFault = Fault & {readonly code: ProviderErrorCode; readonly status?: number};

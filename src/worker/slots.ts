@@ -65,7 +65,7 @@ export class Slots {
     try {
       return await line.acquire(wait);
     } finally {
-      if (line.waiting === 0) this.#lines.delete(key);
+      if (line.waiting === 0 && this.#lines.get(key) === line) this.#lines.delete(key);
     }
   }
 

@@ -2,7 +2,7 @@
 import {emptyHistogram, observe, quantile, sumHistograms} from '../api/usage.js';
 
 export interface RecentUsage {
-  /** What the rates are of: the last minute, or less while the process is younger. */
+  /** What the rates are of: the last minute, or up to 15 seconds less. */
   readonly rateSeconds: number;
   /** Answered in that time. */
   readonly requests: number;
@@ -29,14 +29,12 @@ interface Slot {
 
 export class Recent {
   readonly #now: () => number;
-  readonly #begin: number;
   /** Oldest first. */
   #slots: Slot[] = [];
 
   /** `now`: ms, monotonic. */
   constructor(now: () => number) {
     this.#now = now;
-    this.#begin = now();
   }
 
   answered(outputTokens: number, latencyMs: number, firstTokenMs: number | undefined): void {
@@ -56,7 +54,7 @@ export class Recent {
     const latency = sumHistograms(kept.map(slot => slot.latency));
     const firstToken = sumHistograms(kept.map(slot => slot.firstToken));
     return {
-      rateSeconds: Math.max(1, Math.min(windowMs, now - this.#begin) / 1000),
+      rateSeconds: windowMs / 1000,
       requests: rated.reduce((sum, {requests}) => sum + requests, 0),
       outputTokens: rated.reduce((sum, {outputTokens}) => sum + outputTokens, 0),
       ...said('latencyP50', quantile(latency, 0.5)),

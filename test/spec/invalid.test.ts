@@ -66,6 +66,14 @@ const rows: readonly Row[] = [
     'did you mean `warn`?',
   ],
   [
+    'a pull that its provider cannot do',
+    '  specialists:\n    - component: athena\n      provider: anthropic\n      pull: IfNotPresent\n',
+    9,
+    13,
+    'only Ollama fetches models, and provider `anthropic` is of type anthropic',
+    'leave `pull` out',
+  ],
+  [
     'a wrong type',
     '  specialists:\n    - component: athena\n      port: high\n',
     8,

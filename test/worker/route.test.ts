@@ -184,7 +184,11 @@ it('says of a model that was passed over nothing to its owner, who would look at
   specialist.model.ownerSays({available: true});
   await chatOnce();
   expect(replies).toHaveLength(4);
-  expect(replies[3]).toMatchObject({type: 'error', code: 'provider_error'});
+  expect(replies[3]).toMatchObject({
+    type: 'error',
+    code: 'provider_error',
+    error: expect.stringMatching(/^hand:m1 failed too often and is asked again in [\d.]+ s; its last failure: /),
+  });
   expect(failing.calls).toHaveLength(3);
   expect(suspects).toEqual(['provider_error', 'provider_error', 'provider_error']);
   expect(specialist.model.known).toEqual({available: true});
