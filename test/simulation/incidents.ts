@@ -316,7 +316,9 @@ export class Incidents {
       case 'chats':
         return this.#chats(random);
       case 'a save meets a command':
-        return this.#meet(key, random);
+        return this.#meetCommand(key, random);
+      case 'a save meets an apply':
+        return this.#meetApply(key, random);
       case 'apply':
       case 'up':
         return this.#command({type: kind, key, confirmed: random.chance(0.7)});
@@ -436,7 +438,7 @@ export class Incidents {
    * The controller takes over a saved file while a command has it read the records; and what it writes itself it is not
    * told of, as it otherwise would be right away.
    */
-  #meet(key: FleetKey, random: Random): boolean {
+  #meetCommand(key: FleetKey, random: Random): boolean {
     const {scheduler, files} = this.#world;
     const last = this.#scenario.fleets.at(-1)?.key ?? key;
     const one = pickOne(random, files.fleets.get(fleetId(last))?.specialists ?? []);
@@ -448,6 +450,15 @@ export class Incidents {
       if (!this.#isCalm) this.#world.watching = 'not';
     });
     this.#endAfter(30_000, 'watches work again', () => void (this.#world.watching = 'well'));
+    return true;
+  }
+
+  /** The controller has read a saved file, and before it writes what that says the next save is applied. */
+  #meetApply(key: FleetKey, random: Random): boolean {
+    if (!this.#edit('model', key, random)) return false;
+    this.#later(random.between(50, 60), `operator saves ${fleetId(key)} again, and applies it`, () => {
+      if (this.#edit('env', key, random)) this.#command({type: 'apply', key, confirmed: true});
+    });
     return true;
   }
 

@@ -65,7 +65,7 @@ export const faults = [
 export const byHand = ['worker configured by hand', 'worker drained by hand'] as const;
 
 /** What one in thousands of fresh runs would come to by itself: things that meet within a few ms. */
-export const meetings = ['a save meets a command'] as const;
+export const meetings = ['a save meets a command', 'a save meets an apply'] as const;
 
 export type Kind =
   | (typeof edits)[number]
