@@ -11,7 +11,7 @@ import {outside} from './faulty-fs.js';
 
 const ports = {from: 47_000, to: 47_099};
 /** Far less than what makes a forgotten lock stale: whoever has to wait for one gives up, and is found out. */
-const lockTimeoutMs = 1_500;
+const lockTimeoutMs = 5_000;
 
 type Client = InstanceType<Code['RegistryClient']>;
 

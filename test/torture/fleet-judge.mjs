@@ -5,7 +5,7 @@ import {setTimeout as delay} from 'node:timers/promises';
 import {converse} from './chat.mjs';
 import {now} from './oplog.mjs';
 import {stateOf} from './processes.mjs';
-import {listeningPorts, processesOf, workersOf} from './worker-processes.mjs';
+import {listeningPorts, processesOf, variableOf, workersOf} from './worker-processes.mjs';
 
 /** Waits until nothing is wrong any more, at most `patienceMs`. @returns what still is. */
 export async function converged(tortured, patienceMs) {
@@ -32,7 +32,7 @@ async function wrongs(tortured) {
     const status = items.find(({metadata}) => `${metadata.name}-ai` === aiId)?.status;
     const mine = workers.filter(worker => worker.aiId === aiId);
     const says = wanted.has(aiId)
-      ? differences({status, entry: registry[aiId], workers: mine})
+      ? differences({status, entry: registry[aiId], workers: mine, declared: wanted.get(aiId)})
       : [...(registry[aiId] ? ['registered'] : []), ...(mine.length > 0 ? ['running'] : [])].map(
           what => `${what}, though not declared`,
         );
@@ -49,12 +49,14 @@ async function wrongs(tortured) {
   return violations;
 }
 
-function differences({status, entry, workers}) {
+function differences({status, entry, workers, declared}) {
   if (status?.phase !== 'Ready') return [`phase ${status?.phase}`];
   if (workers.length !== 1) return [`${workers.length} processes`];
   const [{pid, uid}] = workers;
   const {instance, port} = status;
+  const revision = variableOf(pid, 'TORTURE_REVISION');
   return [
+    revision === String(declared.revision) ? '' : `runs revision ${revision} of ${declared.revision}`,
     instance?.identity.pid === pid ? '' : `status says pid ${instance?.identity.pid}`,
     entry?.metadata.pid === pid ? '' : `registry says pid ${entry?.metadata.pid}`,
     entry?.metadata.uid === uid ? '' : `registry says uid ${entry?.metadata.uid}`,

@@ -53,7 +53,9 @@ function write() {
     // As the original: a registry that can't be read is an empty one.
   }
   const entry = {component: 'old', metadata: {description: 'old', pid: process.pid}, registered_at: Date.now() / 1000};
-  registered[`old-${random.int(0, 4)}-ai`] = {port: 9_000 + random.int(0, 999), ...entry};
+  // Each has ports of its own: it looks for no others, and a port twice would be its fault.
+  const index = random.int(0, 4);
+  registered[`old-${index}-ai`] = {port: 9_000 + 200 * index + random.int(0, 199), ...entry};
   writeFileSync(registry, JSON.stringify(registered, undefined, 2));
   wrote++;
 }

@@ -29,6 +29,14 @@ export function listeningPorts(pid) {
     .map(fields => Number.parseInt(fields[1].split(':')[1], 16));
 }
 
+/** A variable that the process was started with. */
+export function variableOf(pid, name) {
+  const found = read(pid, 'environ')
+    .split('\0')
+    .find(text => text.startsWith(`${name}=`));
+  return found?.slice(name.length + 1);
+}
+
 /** Start time in clock ticks since boot, as text (proc(5), field 22). */
 export function startTimeOf(pid) {
   const stat = read(pid, 'stat');
