@@ -25,6 +25,8 @@ export interface ConvergeOptions {
   readonly timeoutMs: number;
   /** A person applied them: what was changed by hand is put right, whatever their drift policy is. */
   readonly heal?: boolean;
+  /** By ai id: only these are waited for, whether they are to run or to go. Absent: all of `records`. */
+  readonly only?: ReadonlySet<string>;
   /** Told of every status on the way. */
   readonly progress?: (status: FleetStatus) => void;
 }
@@ -35,7 +37,14 @@ export interface Convergence {
   readonly through: 'controller' | 'here';
   readonly statuses: readonly FleetStatus[];
   /** Who is not where the goal wants it, and why. */
-  readonly unmet: readonly {readonly specialist: NamedStatus; readonly why: Why; readonly stuck: boolean}[];
+  readonly unmet: readonly Unmet[];
+}
+
+interface Unmet {
+  readonly namespace: string;
+  readonly specialist: NamedStatus;
+  readonly why: Why;
+  readonly stuck: boolean;
 }
 
 /** Launches and stops under way at once: more only share the same cores. */
@@ -87,7 +96,7 @@ async function convergeHere(
 ): Promise<Convergence> {
   const ports = wire({home: context.home, environment: context.environment, log: silentLogger});
   const statuses: FleetStatus[] = [];
-  const unmet: Convergence['unmet'][number][] = [];
+  const unmet: Unmet[] = [];
   let result: Convergence['result'] = 'done';
   try {
     for (const record of records) {
@@ -150,7 +159,7 @@ async function follow(
 ): Promise<Convergence> {
   const last = new Map<string, FleetStatus>();
   const summarize = (late: boolean): Convergence => {
-    const views = records.map(record => judge(record, last.get(recordId(record)), options.goal));
+    const views = records.map(record => judge(record, last.get(recordId(record)), options));
     const unmet = views.flatMap(view => view.unmet);
     const waiting = views.some(view => view.unknown) || unmet.some(u => !u.stuck);
     const result = waiting ? 'late' : unmet.length > 0 ? 'stuck' : 'done';
@@ -170,39 +179,40 @@ async function follow(
 function judge(
   record: FleetRecord,
   status: FleetStatus | undefined,
-  goal: Goal,
-): {readonly unknown: boolean; readonly unmet: Convergence['unmet']} {
+  {goal, only}: ConvergeOptions,
+): {readonly unknown: boolean; readonly unmet: readonly Unmet[]} {
   if (!status) return {unknown: true, unmet: []};
+  const isMeant = ({aiId}: {readonly aiId: string}) => only?.has(aiId) ?? true;
   const byId = new Map(status.specialists.map(named => [named.aiId, named]));
-  const unmet: Convergence['unmet'][number][] = [];
+  const unmet: Unmet[] = [];
   /** Won't become Ready by waiting, be that wanted of them or not. */
   const still = new Set<string>();
   let unknown = false;
   for (const desired of record.specialists) {
     const specialist = byId.get(desired.aiId);
     if (!specialist || specialist.generation < desired.generation) {
-      unknown = true;
+      unknown ||= isMeant(desired);
       continue;
     }
     const view = outlook(specialist);
     if (view.type === 'stuck' || isOff(specialist)) still.add(specialist.name);
     if (view.type === 'done' || (goal === 'live' && isLive(specialist))) continue;
-    unmet.push({specialist, why: view.why, stuck: view.type === 'stuck'});
+    unmet.push({namespace: record.namespace, specialist, why: view.why, stuck: view.type === 'stuck'});
   }
   // What is no longer declared has to be gone, too: a status that still shows it is not the end.
   const declared = new Set(record.specialists.map(d => d.aiId));
   return {
-    unknown: unknown || status.specialists.some(named => !declared.has(named.aiId)),
-    unmet: withStuckDependents(record, unmet, still),
+    unknown: unknown || status.specialists.some(named => isMeant(named) && !declared.has(named.aiId)),
+    unmet: withStuckDependents(record, unmet, still).filter(({specialist}) => isMeant(specialist)),
   };
 }
 
 /** Who waits for one that won't become Ready is stuck, however long the chain is. */
 function withStuckDependents(
   record: FleetRecord,
-  unmet: Convergence['unmet'],
+  unmet: readonly Unmet[],
   still: ReadonlySet<string>,
-): Convergence['unmet'] {
+): readonly Unmet[] {
   const dependencies = new Map(record.specialists.map(({name, spec}) => [name, spec.dependsOn]));
   const stuck = new Set(still);
   const dependents = unmet.filter(({why}) => why.reason === 'DependencyNotReady');

@@ -54,8 +54,9 @@ export async function reportConvergence(
   const head =
     result === 'stuck' ? `not ${state}, and waiting won't help:` : `not ${state} within ${timeoutMs / 1000} s:`;
   await writeLine(context.stderr, head);
-  for (const {specialist, why} of unmet) {
-    await writeLine(context.stderr, `  ${specialist.name}: ${why.reason}: ${why.message}`);
+  for (const {namespace, specialist, why} of unmet) {
+    const name = qualifiedName({name: specialist.name, namespace});
+    await writeLine(context.stderr, `  ${name}: ${why.reason}: ${why.message}`);
   }
   if (unmet.length === 0) await writeLine(context.stderr, '  the controller has not come to it yet');
   return exitCodes.notReady;

@@ -11,7 +11,7 @@ import {tokenOf} from './secrets.js';
 import {countText} from './print/amounts.js';
 import {selectOne} from './select.js';
 import {openConnection} from './verify.js';
-import {readyText, whyNotReady, type SpecialistView} from './view.js';
+import {qualifiedName, readyText, whyNotReady, type SpecialistView} from './view.js';
 
 export interface Answer {
   readonly model: string;
@@ -87,16 +87,16 @@ function fromStream({model, total_tokens, total_time: seconds, trimmed = 0}: Str
 }
 
 /** "athena answered with ollama:llama3.3:70b (340 tokens, 2.1 s)" */
-export function answerText({name}: SpecialistView, {model, outputTokens, seconds, trimmed}: Answer): string {
+export function answerText(view: SpecialistView, {model, outputTokens, seconds, trimmed}: Answer): string {
   const without = trimmed > 0 ? `, without the oldest ${countText(trimmed, 'message')}` : '';
-  return `${name} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)${without}`;
+  return `${qualifiedName(view)} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)${without}`;
 }
 
 function notRunning(view: SpecialistView): TektonError {
   const why = whyNotReady(view);
   const disabled = why?.reason === 'Disabled';
   const stopped = why === undefined || why.reason === 'Stopped' || why.reason === 'NotChecked';
-  return new TektonError(`cannot chat with ${view.name}: ${why?.message ?? 'it is not running'}`, {
+  return new TektonError(`cannot chat with ${qualifiedName(view)}: ${why?.message ?? 'it is not running'}`, {
     hint: disabled ? 'enable it in its fleet file' : stopped ? 'tekton-ai up' : 'tekton-ai status',
   });
 }
@@ -104,7 +104,9 @@ function notRunning(view: SpecialistView): TektonError {
 function notReady(view: SpecialistView): TektonError {
   const why = whyNotReady(view);
   const text = why === undefined ? 'for a reason unknown' : `${why.reason}: ${why.message}`;
-  return new TektonError(`cannot chat with ${view.name}: ${text}`, {hint: `tekton-ai describe ${view.name}`});
+  return new TektonError(`cannot chat with ${qualifiedName(view)}: ${text}`, {
+    hint: `tekton-ai describe ${qualifiedName(view)}`,
+  });
 }
 
 /** What its port wants to hear first; undefined: nothing. */

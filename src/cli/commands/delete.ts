@@ -32,7 +32,7 @@ export const run: Command<DeleteOptions> = async (context, [name = ''], options)
   await refuseDeclared(context, record, view.aiId);
   const next = await updateFleet(context.home, record, before => before && without(before, view.aiId));
   if (!next) return exitCodes.ok;
-  const convergence = await converge(context, [next], {goal: 'live', timeoutMs});
+  const convergence = await converge(context, [next], {goal: 'live', timeoutMs, only: new Set([view.aiId])});
   const exitCode = await reportConvergence(context, convergence, {goal: 'live', timeoutMs});
   if (exitCode === exitCodes.ok) await writeLine(context.stdout, `specialist/${qualifiedName(view)} deleted`);
   return exitCode;
@@ -47,7 +47,7 @@ async function refuseDeclared(context: CommandContext, record: FleetRecord, aiId
   });
   const found = loaded.flatMap(fleet => fleet.specialists).find(desired => desired.aiId === aiId);
   if (!found) return;
-  throw new ConflictError(`cannot delete ${found.name}: ${describeSource(record.source)} declares it`, {
+  throw new ConflictError(`cannot delete ${qualifiedName(found)}: ${describeSource(record.source)} declares it`, {
     hint: 'remove it there, or set `enabled: false` to stop it and keep its declaration',
   });
 }
