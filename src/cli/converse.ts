@@ -9,10 +9,12 @@ import type {ChatOptions} from './options.js';
 import {write, writeLine} from './output.js';
 import {styleFor} from './print/style.js';
 import {answerText, askStreaming, reach} from './talk.js';
-import {modelText} from './view.js';
+import {modelText, qualifiedName} from './view.js';
 
 /**
  * Until the end of the input or `/exit`. Control-C stops an answer that is under way, else ends the conversation.
+ * Lines that come while an answer is under way wait for their turn, and so does the end of the input: a Control-D that
+ * was typed before this was listening comes from the terminal as NUL, in what is read first.
  * An error of one answer is printed and the conversation goes on; one of the connection ends it.
  */
 export async function converse(context: CommandContext, name: string, options: ChatOptions): Promise<ExitCode> {
@@ -20,10 +22,16 @@ export async function converse(context: CommandContext, name: string, options: C
   const {view, connection} = await reach(context, name, options);
   const session = options.session ?? randomUUID();
   const style = styleFor(color);
-  await writeLine(stderr, style.dim(`${view.name} (${modelText(view)}); Control-D or /exit ends`));
-  const lines = createInterface({input: context.openStdin(), output: stdout, prompt: style.bold(`${view.name}> `)});
+  const whom = qualifiedName(view);
+  await writeLine(stderr, style.dim(`${whom} (${modelText(view)}); Control-D or /exit ends`));
+  const input = context.openStdin();
+  const lines = createInterface({input, output: stdout, prompt: style.bold(`${whom}> `)});
   const answering = interruptible(lines, context.signal);
-  let lost = false;
+  let [lost, closed] = [false, false];
+  lines.once('close', () => (closed = true));
+  input.once('data', (typedAhead: Buffer | string) => {
+    if (typedAhead.includes('\0')) lines.close();
+  });
   void connection.closed.then(() => {
     lost = true;
     lines.close();
@@ -45,14 +53,15 @@ export async function converse(context: CommandContext, name: string, options: C
           await write(stderr, answering.wasStopped() ? `${style.dim('stopped')}\n` : text);
         }
       }
-      lines.prompt();
+      // Lines that came before the end are still answered; a prompt would open the input again, for ever.
+      if (!closed) lines.prompt();
     }
   } finally {
     lines.close();
     connection.close();
   }
   if (answering.wasEnded()) return exitCodes.interrupted;
-  if (lost) throw new TektonError(`the connection to ${view.name} is lost`, {hint: `tekton-ai describe ${view.name}`});
+  if (lost) throw new TektonError(`the connection to ${whom} is lost`, {hint: `tekton-ai describe ${whom}`});
   await writeLine(stdout, '');
   return exitCodes.ok;
 }

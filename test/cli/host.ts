@@ -13,23 +13,27 @@ export interface Ran {
 export interface HostOptions {
   readonly home?: string;
   readonly cwd?: string;
-  readonly stdin?: string;
+  /** A text ends; a stream when the test ends it. */
+  readonly stdin?: string | Readable;
   readonly environment?: Readonly<Record<string, string>>;
+  /** All three streams count as a terminal. */
+  readonly terminal?: boolean;
   readonly signal?: AbortSignal;
   /** Called with everything that was printed to standard output so far. */
   readonly onOut?: (text: string) => void;
 }
 
 export async function cli(argv: readonly string[], options: HostOptions = {}): Promise<Ran> {
+  const {terminal = false, stdin = ''} = options;
   const out = capture(options.onOut);
   const err = capture();
   const host: Host = {
     stdout: out.stream,
     stderr: err.stream,
-    openStdin: () => Readable.from([options.stdin ?? '']),
+    openStdin: () => (stdin instanceof Readable ? stdin : Readable.from([stdin])),
     environment: {...options.environment, TEKTON_AI_HOME: options.home ?? '/nonexistent/tekton-ai-test'},
     cwd: options.cwd ?? '/nonexistent',
-    isTerminal: {stdin: false, stdout: false, stderr: false},
+    isTerminal: {stdin: terminal, stdout: terminal, stderr: terminal},
     signal: options.signal ?? new AbortController().signal,
   };
   const code = await runCli(argv, host);

@@ -1,5 +1,6 @@
 /** `worker` by hand, and the verbs that talk to what it serves: the real specialist with the offline provider. */
 import {afterAll, beforeAll, describe, expect, it} from '@jest/globals';
+import {PassThrough} from 'node:stream';
 import type {ListDocument, SpecialistDocument} from '../../src/cli/print/documents.js';
 import {RegistryClient} from '../../src/registry/registry-client.js';
 import {cli, exitCodes, type Ran} from './host.js';
@@ -94,6 +95,22 @@ describe('chat', () => {
       expect(err).toContain('hint: tekton-ai chat NAME "message", or - to read it from standard input\n');
     },
   );
+
+  it.each([
+    ['the end of the input', 'who are you?\nand what do you know?\n'],
+    ['/exit', 'who are you?\nand what do you know?\n/exit\nnot this one\n'],
+    ['a Control-D that the terminal took before', 'who are you?\nand what do you know?\n\0'],
+    ['a last line without an end', 'who are you?\nand what do you know?'],
+  ])('is a conversation on a terminal, until %s; lines that are typed ahead wait', async (_, typed) => {
+    const stdin = new PassThrough();
+    stdin.write(typed);
+    // A terminal stays open.
+    if (!/\/exit|\0/.test(typed)) stdin.end();
+    const {code, out, err} = await cli(['chat', 'athena', '--no-color'], {home: state.home, stdin, terminal: true});
+    expect(code).toBe(exitCodes.ok);
+    expect(out.match(/no model is connected/gi)).toHaveLength(2);
+    expect(err.match(/^athena answered with offline:expertise/gm)).toHaveLength(2);
+  });
 
   it('takes no name beside a role, for that would become part of the message', async () => {
     for (const name of ['athena', 'athena-ai', 'default/athena']) {
