@@ -20,7 +20,7 @@ export function withFallbacks(first: ModelCheck | undefined, standIns: readonly 
   return {available: true, fallback: {by: by.name, reason: first.reason, message: first.message}};
 }
 
-/** For people: "anthropic:claude answers: cannot reach Ollama at …". */
+/** For people: "anthropic:claude answers as a fallback, because Ollama at … does not answer". */
 export function fallbackText({by, message}: Fallback): string {
-  return `${by} answers: ${message}`;
+  return `${by} answers as a fallback, because ${message}`;
 }

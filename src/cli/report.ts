@@ -52,7 +52,9 @@ export async function reportConvergence(
   if (result === 'done') return exitCodes.ok;
   const state = goal === 'ready' ? 'Ready' : 'running';
   const head =
-    result === 'stuck' ? `not ${state}, and waiting won't help:` : `not ${state} within ${timeoutMs / 1000} s:`;
+    result === 'stuck'
+      ? `not ${state}, and a person or a provider is needed:`
+      : `not ${state} within ${timeoutMs / 1000} s:`;
   await writeLine(context.stderr, head);
   for (const {namespace, specialist, why} of unmet) {
     const name = qualifiedName({name: specialist.name, namespace});

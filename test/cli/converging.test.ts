@@ -49,7 +49,7 @@ spec:
     - {component: athena, port: ${port}, provider: offline}
 `;
     const {code, err} = await cli(['apply', '-f', '-', '--wait'], {home: state.home, cwd: state.home, stdin});
-    expect(err).toContain('  d/athena: PortTaken: ');
+    expect(err).toContain('not Ready, and a person or a provider is needed:\n  d/athena: PortTaken: ');
     expect(code).toBe(exitCodes.notReady);
   });
 });

@@ -164,7 +164,9 @@ it('waits in vain for nobody who depends on one that is disabled, or whose provi
   await box.declare({specialists: [{component: 'athena', enabled: false}, numa]});
   const disabled = await box.run(['apply', '--wait', '--timeout', '1h']);
   expect(disabled).toMatchObject({exitCode: 3});
-  expect(disabled.stderr).toContain("waiting won't help:\n  numa: DependencyNotReady: waits for athena to be Ready\n");
+  expect(disabled.stderr).toContain(
+    'a person or a provider is needed:\n  numa: DependencyNotReady: waits for athena to be Ready\n',
+  );
   await box.declare({
     providers: {gone: {type: 'ollama', baseUrl: 'http://127.0.0.1:1'}},
     specialists: [{component: 'athena', provider: 'gone'}, numa],

@@ -38,7 +38,7 @@ it('ends early with 3 and the address when Ollama is away, and is Ready without 
   const up = await box.run(['up', '--timeout', '60s']);
   expect(performance.now() - begin).toBeLessThan(15_000);
   expect(up.exitCode).toBe(3);
-  expect(up.stderr).toContain("not Ready, and waiting won't help:");
+  expect(up.stderr).toContain('not Ready, and a person or a provider is needed:');
   expect(up.stderr).toMatch(new RegExp(`athena: ProviderUnreachable: .*${gone.url}`));
   const away = await box.item('athena');
   expect(conditionText(away, 'Live')).toMatch(/^True /);

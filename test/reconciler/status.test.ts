@@ -222,7 +222,9 @@ describe('conditions', () => {
 
   it('say who answers in place of the model, and why', () => {
     const result = status({...running, model: replaced});
-    expect(condition(result.conditions, 'Ready')?.message).toBe('hosted:big answers: run: ollama pull m');
+    expect(condition(result.conditions, 'Ready')?.message).toBe(
+      'hosted:big answers as a fallback, because run: ollama pull m',
+    );
     expect(condition(result.conditions, 'ModelAvailable')?.message).toBe('run: ollama pull m');
   });
 

@@ -74,7 +74,7 @@ function standing(view: SpecialistView, now: number): string {
   const drift = why ? undefined : whyDrifted(view);
   if (drift) return `${qualifiedName(view)} is ${view.status.phase}${since}, not as declared: ${drift.message}`;
   const fallback = whyFallback(view);
-  if (fallback) return `${qualifiedName(view)} is ${view.status.phase}${since}, by a fallback: ${fallback.message}`;
+  if (fallback) return `${qualifiedName(view)} is ${view.status.phase}${since}: ${fallback.message}`;
   const reason = why === undefined ? `: it runs as declared${generation}` : `: ${why.reason}: ${why.message}`;
   return `${qualifiedName(view)} is ${view.status.phase}${since}${reason}`;
 }
