@@ -164,6 +164,33 @@ describe('names and filters', () => {
     expect(await names('--role', 'nobody')).toBe('');
   });
 
+  it.each(['get', 'usage', 'top'])('%s refuses a namespace that no fleet is in', async verb => {
+    expect(await cli([verb, '-n', 'nope'], {home: state.home})).toMatchObject({
+      ...{code: 1, out: ''},
+      err: expect.stringMatching(/error: nothing is known of namespace "nope"\nhint: there are dev, lab\/lab\n$/),
+    });
+  });
+
+  it.each([
+    [['--fleet', 'nope'], 'there is no fleet "nope"'],
+    [['-n', 'nope'], 'there is no fleet in namespace "nope"'],
+    [['--fleet', 'dev', '-n', 'lab'], 'there is no fleet "dev" in namespace "lab"'],
+  ])('down %j stops none', async (flags, message) => {
+    expect(await cli(['down', ...flags], {home: state.home})).toEqual({
+      code: 1,
+      out: '',
+      err: `error: ${message}\nhint: there are dev, lab/lab\n`,
+    });
+  });
+
+  it('waits for the end of nobody, and says so', async () => {
+    expect(await cli(['wait', 'nobody', '--for', 'delete'], {home: state.home})).toEqual({
+      code: 0,
+      out: '',
+      err: 'no specialist "nobody" is known: nothing to wait for\n',
+    });
+  });
+
   it('says which ones a name could mean', async () => {
     expect(await cli(['get', 'athena'], {home: state.home})).toEqual({
       code: 1,

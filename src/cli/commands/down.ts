@@ -53,7 +53,11 @@ export const run: Command<DownOptions> = async (context, _args, options) => {
 async function nothingMeant(context: CommandContext, {namespace, fleet, files}: DownOptions): Promise<ExitCode> {
   const known = readFleetRecords(context.home).map(qualifiedName);
   if (known.length > 0 && (namespace !== undefined || fleet !== undefined || files.length > 0)) {
-    throw new TektonError('none of the fleets that were applied is meant', {hint: `there are ${known.join(', ')}`});
+    const where = namespace === undefined ? '' : ` in namespace "${namespace}"`;
+    const what = `there is no fleet${fleet === undefined ? '' : ` "${fleet}"`}${where}`;
+    throw new TektonError(files.length > 0 ? 'none of the fleets that were applied is meant' : what, {
+      hint: `there are ${known.join(', ')}`,
+    });
   }
   await writeLine(context.stderr, 'no fleet was applied here: nothing to stop');
   // One whose last fleet lost its record.

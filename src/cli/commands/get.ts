@@ -1,6 +1,5 @@
 import {componentKey} from '../../api/names.js';
-import {exitCodes, TektonError} from '../../api/errors.js';
-import {readFleetRecords} from '../../registry/fleet-records.js';
+import {exitCodes} from '../../api/errors.js';
 import type {Command, CommandContext} from '../context.js';
 import {knownSpecialists} from '../names.js';
 import {writeNotices} from '../notices.js';
@@ -12,7 +11,8 @@ import {specialistColumns, specialistRow} from '../print/specialists.js';
 import {styleFor} from '../print/style.js';
 import {tableText} from '../print/table.js';
 import {selectMany} from '../select.js';
-import {qualifiedName, type SpecialistView} from '../view.js';
+import {refuseUnknownFleet} from '../unknown-fleet.js';
+import type {SpecialistView} from '../view.js';
 
 export const run: Command<GetOptions> = async (context, names, options) => {
   if (options.watch) return (await import('../watch.js')).watchSpecialists(context, names, options);
@@ -21,26 +21,10 @@ export const run: Command<GetOptions> = async (context, names, options) => {
   const observation = await observe(context, {...options, ...aiIds});
   await writeNotices(context, observation);
   const views = await chosen(context, observation.specialists, options);
-  await refuseUnknownFleet(context, views, options);
+  if (views.length === 0) refuseUnknownFleet(context.home, options);
   await print(context, views, names.length === 1, options);
   return exitCodes.ok;
 };
-
-/** An empty list for a name that was mistyped would be an answer to another question. */
-async function refuseUnknownFleet(
-  {home}: CommandContext,
-  views: readonly SpecialistView[],
-  {namespace, fleet}: GetOptions,
-): Promise<void> {
-  if (views.length > 0 || (namespace === undefined && fleet === undefined)) return;
-  const known = readFleetRecords(home);
-  const isKnown = known.some(
-    record => (fleet ?? record.name) === record.name && (namespace ?? record.namespace) === record.namespace,
-  );
-  if (isKnown || known.length === 0) return;
-  const what = [fleet && `fleet "${fleet}"`, namespace && `namespace "${namespace}"`].filter(Boolean).join(' in ');
-  throw new TektonError(`nothing is known of ${what}`, {hint: `there are ${known.map(qualifiedName).join(', ')}`});
-}
 
 /** What `--component` and `--role` leave: by the registry's word, or by the declaration of what is not running. */
 export async function chosen(

@@ -13,6 +13,7 @@ import {write, writeJson, writeLine, writeYaml} from '../output.js';
 import {tableText} from '../print/table.js';
 import {topColumns, topRow, type Load} from '../print/top.js';
 import {selectMany} from '../select.js';
+import {refuseUnknownFleet} from '../unknown-fleet.js';
 import {qualifiedName} from '../view.js';
 
 const everyMs = 2_000;
@@ -22,7 +23,10 @@ const cpuSpanMs = 300;
 /** Of each that runs: how busy it is, by its own word. */
 export const run: Command<TopOptions> = async (context, names, options) => {
   if (!options.watch) {
-    await print(context, await look(context, names, options), options, text => write(context.stdout, text));
+    const loads = await look(context, names, options);
+    await print(context, loads, options, text => write(context.stdout, text));
+    const mute = loads.filter(({active}) => active === undefined).map(qualifiedName);
+    if (mute.length > 0) await writeLine(context.stderr, `no answer to how busy they are from: ${mute.join(', ')}`);
     return exitCodes.ok;
   }
   const draw = drawOver(context);
@@ -39,6 +43,7 @@ async function look(context: CommandContext, names: readonly string[], scope: To
   const named = names.length === 0 ? [] : await selectMany(knownSpecialists(context.home, scope), names);
   const meant = names.length === 0 ? {} : {aiIds: new Set(named.map(({aiId}) => aiId))};
   const {specialists, fleets} = await observe(context, {...scope, ...meant});
+  if (specialists.length === 0) refuseUnknownFleet(context.home, scope);
   const running = specialists.filter(({status}) => status.instance !== undefined);
   const ask = (): Promise<readonly (HealthReply | undefined)[]> =>
     Promise.all(running.map(view => askHealth(view, fleets, context)));

@@ -5,6 +5,7 @@ import type {UsageOptions} from '../options.js';
 import {write, writeJson, writeLine, writeYaml} from '../output.js';
 import {tableText} from '../print/table.js';
 import {usageColumns, usageRow} from '../print/usage.js';
+import {refuseUnknownFleet} from '../unknown-fleet.js';
 import {reportUsage, type UsageReport} from '../usage-report.js';
 import {qualifiedName} from '../view.js';
 
@@ -12,6 +13,7 @@ import {qualifiedName} from '../view.js';
 export const run: Command<UsageOptions> = async (context, names, options) => {
   const {home, stdout, stderr} = context;
   const report = await reportUsage(home, names, options, Date.now());
+  if (report.rows.length === 0) refuseUnknownFleet(home, options);
   for (const file of report.unreadable) {
     await writeLine(stderr, `warning: cannot read ${file}; what it counts is missing`);
   }

@@ -35,7 +35,7 @@ export const run: Command<WaitOptions> = async (context, names, options) => {
 
 /** Who is gone already was waited for with success, so its name need not be known any more. */
 async function specialistsMeant(
-  {home}: CommandContext,
+  {home, stderr}: CommandContext,
   names: readonly string[],
   options: WaitOptions,
 ): Promise<readonly Named[]> {
@@ -47,6 +47,9 @@ async function specialistsMeant(
   const isKnown = (name: string) =>
     known.some(one => [one.aiId, one.name, `${one.namespace}/${one.name}`].includes(name));
   const standing = names.filter(isKnown);
+  for (const name of names.filter(one => !isKnown(one))) {
+    await writeLine(stderr, `no specialist "${name}" is known: nothing to wait for`);
+  }
   return names.length > 0 && standing.length === 0 ? [] : selectMany(known, standing);
 }
 
