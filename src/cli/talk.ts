@@ -19,6 +19,8 @@ export interface Answer {
   readonly seconds: number;
   /** Oldest messages that didn't fit and were left out. */
   readonly trimmed: number;
+  /** Who should have answered, and with which error code it didn't. */
+  readonly fallback: ChatReply['fallback'];
 }
 
 /**
@@ -78,18 +80,24 @@ export async function askStreaming(
   return fromStream(await stream.end);
 }
 
-export function fromReply({model = '', usage, latency = 0, trimmed = 0}: ChatReply): Answer {
-  return {model, outputTokens: usage?.output_tokens ?? 0, seconds: latency, trimmed};
+export function fromReply({model = '', usage, latency = 0, trimmed = 0, fallback}: ChatReply): Answer {
+  return {model, outputTokens: usage?.output_tokens ?? 0, seconds: latency, trimmed, fallback};
 }
 
-function fromStream({model, total_tokens, total_time: seconds, trimmed = 0}: StreamEndMetadata): Answer {
-  return {model, outputTokens: total_tokens, seconds, trimmed};
+function fromStream({model, total_tokens, total_time: seconds, trimmed = 0, fallback}: StreamEndMetadata): Answer {
+  return {model, outputTokens: total_tokens, seconds, trimmed, fallback};
 }
 
 /** "athena answered with ollama:llama3.3:70b (340 tokens, 2.1 s)" */
-export function answerText(view: SpecialistView, {model, outputTokens, seconds, trimmed}: Answer): string {
+export function answerText(view: SpecialistView, {model, outputTokens, seconds, trimmed, fallback}: Answer): string {
+  const instead = fallback === undefined ? '' : `, as a fallback for ${fallback.from} (${fallback.reason})`;
   const without = trimmed > 0 ? `, without the oldest ${countText(trimmed, 'message')}` : '';
-  return `${qualifiedName(view)} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)${without}`;
+  return `${qualifiedName(view)} answered with ${model} (${outputTokens} tokens, ${seconds.toFixed(1)} s)${instead}${without}`;
+}
+
+/** It isn't what was asked for in all: another model answered, or not all of the conversation was sent to it. */
+export function isLess({trimmed, fallback}: Answer): boolean {
+  return trimmed > 0 || fallback !== undefined;
 }
 
 function notRunning(view: SpecialistView): TektonError {

@@ -4,9 +4,10 @@ import type {Command, CommandContext} from '../context.js';
 import {knownSpecialists} from '../names.js';
 import type {ChatOptions} from '../options.js';
 import {write, writeJson, writeLine} from '../output.js';
+import {styleFor} from '../print/style.js';
 import {isNamed} from '../select.js';
 import {qualifiedName} from '../view.js';
-import {answerText, ask, askStreaming, fromReply, reach} from '../talk.js';
+import {answerText, ask, askStreaming, fromReply, isLess, reach} from '../talk.js';
 
 /** One message and its answer; without a message, on a terminal, a conversation. */
 export const run: Command<ChatOptions> = async (context, args, options) => {
@@ -28,7 +29,9 @@ export const run: Command<ChatOptions> = async (context, args, options) => {
         : await answerStreaming(context, text =>
             askStreaming(connection, chat, {signal: context.signal, onText: text}),
           );
-    if (context.isTerminal.stderr) await writeLine(context.stderr, answerText(view, answer));
+    if (context.isTerminal.stderr || (options.output === 'text' && isLess(answer))) {
+      await writeLine(context.stderr, styleFor(context.color).dim(answerText(view, answer)));
+    }
   } finally {
     connection.close();
   }
