@@ -30,6 +30,8 @@ export function checkBudget(
   if (limit === undefined) return [];
   const {budget, tell} = limit;
   if (budget.tokensPerDay === undefined && budget.costPerDay === undefined) {
+    // A limit that is there and was taken out has its problem already.
+    if (limit.isWritten) return [];
     return [tell('`budget` has no limit', 'give it `tokensPerDay` or `costPerDay`')];
   }
   if (budget.costPerDay === undefined) return [];
@@ -50,6 +52,8 @@ export function checkBudget(
 interface Limit {
   readonly budget: NonNullable<SpecialistFields['budget']>;
   readonly tell: (message: string, hint: string) => Problem;
+  /** A limit stands in the file, valid or not. */
+  readonly isWritten: boolean;
 }
 
 /** The budget of entry and defaults together, and where its strongest word on the cost stands. */
@@ -64,7 +68,11 @@ function limitAt(fleet: Fleet, entry: Entry): Limit | undefined {
   };
   const document = fleet.group.fleet?.source;
   const isInherited = own?.costPerDay === undefined && inherited?.costPerDay !== undefined && document !== undefined;
+  const isWritten = ['tokensPerDay', 'costPerDay'].some(
+    field => source.has([...path, field]) || document?.has([...defaultsPath, 'budget', field]) === true,
+  );
   return {
+    isWritten,
     budget: {...inherited, ...own},
     tell: isInherited ? at(document, [...defaultsPath, 'budget']) : at(source, path),
   };

@@ -152,6 +152,8 @@ function checkProviderNames(fleet: Fleet, providers: ReadonlyMap<string, KnownPr
   const check = (name: string | undefined, tell: (message: string, hint?: string) => Problem): readonly Problem[] => {
     if (name === undefined) return [];
     if (!names.includes(name)) {
+      // One that is there and was taken out has its problem already.
+      if (fleet.group.fleet?.source.has(['spec', 'providers', name]) === true) return [];
       return [tell(`there is no provider \`${name}\``, suggest(name, names) ?? `there are ${names.sort().join(', ')}`)];
     }
     const {spec} = providers.get(name) ?? {};

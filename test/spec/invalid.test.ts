@@ -472,6 +472,21 @@ describe('the problems of all files', () => {
     ]);
   });
 
+  it('are not told again where they lead to others', async () => {
+    const problems = await problemsOf({
+      'tekton-ai.yaml': fleetYaml(`
+  providers:
+    lab: {type: openia, baseUrl: 'http://127.0.0.1:1/v1'}
+  specialists:
+    - component: athena
+      provider: lab
+      model: m
+      budget: {tokensPerDay: -5}
+`),
+    });
+    expect(problems.map(({line}) => line)).toEqual([7, 12]);
+  });
+
   it('show the line, as it is but for secrets and control characters', async () => {
     const [first, second, third] = await problemsOf({
       'tekton-ai.yaml': fleetYaml(`
