@@ -1,7 +1,7 @@
 /** Specialists that `up` has started, asked by a plain HTTP client and by OpenAI's own. */
 import {expect, test} from '@jest/globals';
 import OpenAI from 'openai';
-import {sandboxes} from './harness.js';
+import {sandboxes, until} from './harness.js';
 
 const sandbox = sandboxes();
 
@@ -20,6 +20,7 @@ test('answers HTTP and the openai package on the port that it is registered with
     specialists: ['athena'],
   });
   await place.ok(['up']);
+  await until('its entry', () => place.registry()['athena-ai'] !== undefined);
   const base = `http://${place.host}:${place.registry()['athena-ai']?.port}`;
 
   const ready = await fetch(`${base}/readyz`);
