@@ -191,9 +191,17 @@ function temporaries(home) {
   return filesBelow(home).filter(name => name.endsWith('.tmp'));
 }
 
+/** Files and folders come and go meanwhile: one that is gone in the middle of the walk has it begun anew. */
 function filesBelow(folder) {
-  if (!exists(folder)) return [];
-  return readdirSync(folder, {recursive: true}).filter(name => statSync(join(folder, name)).isFile());
+  const isFile = name => statSync(join(folder, name), {throwIfNoEntry: false})?.isFile();
+  for (;;) {
+    if (!exists(folder)) return [];
+    try {
+      return readdirSync(folder, {recursive: true}).filter(isFile);
+    } catch (error) {
+      if (error.code !== 'ENOENT') throw error;
+    }
+  }
 }
 
 function exists(path) {
