@@ -33,14 +33,23 @@ process.exit(0);
 function construct() {
   constructed++;
   for (const lock of locks) {
-    if (!existsSync(lock)) {
-      writeFileSync(lock, '');
-      // Nobody waits a minute here: it is old at once, and goes the next time.
-      const longAgo = new Date(Date.now() - 61_000);
-      utimesSync(lock, longAgo, longAgo);
-    } else if (statSync(lock).isFile() && Date.now() - statSync(lock).mtimeMs > 60_000) {
-      unlinkSync(lock);
+    try {
+      cleanUp(lock);
+    } catch (error) {
+      // Another of its kind was quicker.
+      if (error.code !== 'ENOENT') throw error;
     }
+  }
+}
+
+function cleanUp(lock) {
+  if (!existsSync(lock)) {
+    writeFileSync(lock, '');
+    // Nobody waits a minute here: it is old at once, and goes the next time.
+    const longAgo = new Date(Date.now() - 61_000);
+    utimesSync(lock, longAgo, longAgo);
+  } else if (statSync(lock).isFile() && Date.now() - statSync(lock).mtimeMs > 60_000) {
+    unlinkSync(lock);
   }
 }
 
