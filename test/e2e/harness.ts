@@ -9,12 +9,15 @@ import {createServer} from 'node:net';
 import {dirname, join} from 'node:path';
 import {setTimeout as delay} from 'node:timers/promises';
 import {fileURLToPath} from 'node:url';
-import {afterEach} from '@jest/globals';
+import {afterEach, jest} from '@jest/globals';
 import {execa} from 'execa';
 import {stringify} from 'yaml';
 import type {FleetFields, SpecialistEntry} from '../../src/api/documents.js';
 import {defaultPorts, type FleetEvent, type PortRange} from '../../src/api/types.js';
 import type {SpecialistDocument} from '../../src/cli/print/documents.js';
+
+/** Real processes on a machine that may be busy: one more try, and the first failure is printed all the same. */
+jest.retryTimes(1, {logErrorsBeforeRetry: true});
 
 /** The program under test: the build of this checkout, or another one (an installed package, say). */
 export const program =

@@ -1,7 +1,10 @@
 /** A bounded round of `npm run torture`, on the build of this checkout, with a seed of its own each time. */
 import {execFile} from 'node:child_process';
 import {fileURLToPath} from 'node:url';
-import {describe, expect, it} from '@jest/globals';
+import {describe, expect, it, jest} from '@jest/globals';
+
+/** Real processes on a machine that may be busy: one more try, and the first failure is printed all the same. */
+jest.retryTimes(1, {logErrorsBeforeRetry: true});
 
 interface Ran {
   readonly code: number;
