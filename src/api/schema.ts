@@ -466,10 +466,10 @@ function document(kind: DocumentKind, description: string, meta: JsonSchema, spe
   };
 }
 
-/** One schema per kind, each complete in itself. */
 /** How ajv is to check: every problem at once, with what `validate` makes its words from. */
 export const validation = {allErrors: true, verbose: true, messages: false, allowUnionTypes: true} as const;
 
+/** One schema per kind, each complete in itself. */
 export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
   Fleet: document(
     'Fleet',

@@ -36,11 +36,6 @@ const listTimeoutMs = 2_000;
 /** Model of the offline provider where none is declared: its answers come from the expertise. */
 export const offlineModel = 'expertise';
 
-/** Chooses once. For several specialists make one chooser and ask it for each: they share one request. */
-export function chooseProvider(options: AutoOptions & AutoWish, signal: AbortSignal): Promise<AutoChoice> {
-  return createAutoChooser(options).choose(options, signal);
-}
-
 /**
  * A chooser for one pass: Ollama is asked at most once, by the first choice, and what it said holds for all of them.
  * Make a new one for the next pass.

@@ -39,24 +39,13 @@ interface Coded extends Error {
   readonly retryAfterMs?: number;
 }
 
-const codedErrors: ReadonlySet<string> = new Set([
-  'ProviderError',
-  'SecretMissingError',
-  'BudgetExceededError',
-  'ContextLengthError',
-  'QueueFullError',
-  'QueueTimeoutError',
-  'SlotsError',
-]);
-
 /**
- * One of our errors that carry a code of the protocol's table. Known by name: a provider may live in
- * another chunk of the build, where its class is another one.
+ * One of our errors that carry a code of the protocol's table: nobody else's say whether to try again. Known by their
+ * shape, since a provider may live in another chunk of the build, where its class is another one.
  */
 function isCoded(error: unknown): error is Coded {
   return (
     error instanceof Error &&
-    codedErrors.has(error.name) &&
     'code' in error &&
     typeof error.code === 'string' &&
     'retryable' in error &&

@@ -1,6 +1,6 @@
 import {createServer, type AddressInfo} from 'node:net';
 import {afterEach, describe, expect, it, test} from '@jest/globals';
-import {chooseProvider, createAutoChooser, type AutoOptions} from '../../src/providers/auto.js';
+import {createAutoChooser, type AutoChoice, type AutoOptions, type AutoWish} from '../../src/providers/auto.js';
 import {deadUrl, key, never} from '../contract/provider.js';
 import type {ModelServer} from '../fakes/model-server.js';
 import {startOllama, type FakeModel} from '../fakes/ollama-server.js';
@@ -11,6 +11,11 @@ afterEach(async () => {
   await server?.close();
   server = undefined;
 });
+
+/** Of one specialist alone. */
+function chooseProvider(asked: AutoOptions & AutoWish, signal: AbortSignal): Promise<AutoChoice> {
+  return createAutoChooser(asked).choose(asked, signal);
+}
 
 function options(ollamaUrl: string, apiKey?: string): AutoOptions {
   return {

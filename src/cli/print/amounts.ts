@@ -1,5 +1,6 @@
 /** Times and sizes as people read them. */
 import type {PullStatus} from '../../api/types.js';
+import {percentOf} from '../../reconciler/pulls.js';
 
 /**
  * A span as kubectl prints it: two units where the second still matters ("45s", "5m3s", "3h5m", "2d3h", "40d").
@@ -37,9 +38,9 @@ export function countText(count: number, noun: string): string {
 }
 
 /** "Pulling 43%"; no number while the size isn't known. `step`: only multiples of it are shown. */
-export function pullText({completedBytes = 0, totalBytes = 0}: PullStatus, step = 1): string {
-  if (totalBytes <= 0) return 'Pulling';
-  return `Pulling ${Math.floor((100 * completedBytes) / totalBytes / step) * step}%`;
+export function pullText(pull: PullStatus, step = 1): string {
+  const percent = percentOf(pull);
+  return percent === undefined ? 'Pulling' : `Pulling ${Math.floor(percent / step) * step}%`;
 }
 
 function withRest(amount: number, unit: string, rest: number, restUnit: string): string {
