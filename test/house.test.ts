@@ -13,6 +13,8 @@ const floors: Readonly<Record<string, number>> = {
   registry: 1,
   expertise: 1,
   providers: 1,
+  git: 1,
+  notify: 1,
   // Stands on the registry: launch records and the process table are its memory.
   runtime: 2,
   reconciler: 3,

@@ -266,8 +266,12 @@ export interface Desired {
   readonly origins: Readonly<Record<string, Origin>>;
 }
 
-/** Who may change a fleet: the file set it was applied from. */
-export type Source = {readonly type: 'files'; readonly paths: readonly string[]} | {readonly type: 'stdin'};
+/** Who may change a fleet: the file set, or the git source, that it was applied from. */
+export type Source =
+  | {readonly type: 'files'; readonly paths: readonly string[]}
+  | {readonly type: 'stdin'}
+  /** `source` is `<namespace>/<name>` of a git source; `url` and `path` are for people. */
+  | {readonly type: 'git'; readonly source: string; readonly url: string; readonly path: string};
 
 /** One fleet as loaded from its source. */
 export interface LoadedFleet {

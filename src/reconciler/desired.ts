@@ -74,10 +74,18 @@ export function recordId({namespace, name}: {readonly namespace: string; readonl
 }
 
 export function describeSource(source: Source): string {
-  return source.type === 'stdin' ? 'standard input' : source.paths.join(', ');
+  switch (source.type) {
+    case 'stdin':
+      return 'standard input';
+    case 'files':
+      return source.paths.join(', ');
+    case 'git':
+      return `git source ${source.source} (${source.path} of ${source.url})`;
+  }
 }
 
 function sameSource(a: Source, b: Source): boolean {
-  if (a.type === 'stdin' || b.type === 'stdin') return a.type === b.type;
+  if (a.type === 'git' && b.type === 'git') return a.source === b.source;
+  if (a.type !== 'files' || b.type !== 'files') return a.type === b.type;
   return a.paths.length === b.paths.length && [...a.paths].sort().every((path, i) => path === [...b.paths].sort()[i]);
 }
