@@ -5,6 +5,8 @@ import {parseEnv} from 'node:util';
 import {modelVariable} from '../api/names.js';
 import type {Origin} from '../api/types.js';
 import {maxBytes} from './source.js';
+import {OutsideError} from './within.js';
+import type {Files} from './within.js';
 
 export type Variables = Readonly<Record<string, string | undefined>>;
 
@@ -82,11 +84,19 @@ function isOverride(variable: string): boolean {
 /** Name of the file that is looked for beside a fleet file. */
 export const envFileName = '.env.tekton';
 
-/** Variables of `.env.tekton` in a folder; undefined where there is none. */
-export async function readEnvFile(folder: string): Promise<EnvFile | undefined> {
+/**
+ * Variables of `.env.tekton` in a folder; undefined where there is none.
+ *
+ * @throws {OutsideError} where it is a link to where `disk` may not look
+ */
+export async function readEnvFile(folder: string, disk: Files): Promise<EnvFile | undefined> {
   const path = join(folder, envFileName);
-  const found = await stat(path).catch(() => undefined);
-  if (!found?.isFile() || found.size > maxBytes) return undefined;
-  const text = await readFile(path, 'utf8');
+  const real = await disk.locate(path).catch((error: unknown) => {
+    if (error instanceof OutsideError) throw error;
+    return undefined;
+  });
+  const found = real === undefined ? undefined : await stat(real).catch(() => undefined);
+  if (real === undefined || !found?.isFile() || found.size > maxBytes) return undefined;
+  const text = await readFile(real, 'utf8');
   return {path, variables: parseEnv(text), text};
 }

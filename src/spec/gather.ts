@@ -5,12 +5,16 @@ import type {ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/
 import {exitCodes, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Source} from '../api/types.js';
+import type {Path} from '../api/validate.js';
 import {checkText} from './checked.js';
 import type {CheckedFile, Declared} from './checked.js';
 import {envFileName} from './environment.js';
 import {expand, yamlFilesIn} from './glob.js';
+import type {Expansion} from './glob.js';
 import {readStream, readText} from './source.js';
 import type {ReadResult} from './source.js';
+import {anywhere, filesWithin, OutsideError} from './within.js';
+import type {Files, Within} from './within.js';
 
 export interface GatherOptions {
   /** Files, folders (the `*.yaml` and `*.yml` directly in them) and `-` for standard input. */
@@ -19,6 +23,11 @@ export interface GatherOptions {
   readonly cwd: string;
   /** Called at most once, for `-`; `process.stdin` will do. */
   readonly readStdin: () => AsyncIterable<Uint8Array | string>;
+  /**
+   * Confines the load to a folder, `-` and standard input excluded. `cwd` is its `root` then: problems name files
+   * relative to that.
+   */
+  readonly within?: Within;
 }
 
 /** All documents of one fleet-to-be. */
@@ -40,11 +49,16 @@ export interface Gathered {
   readonly problems: readonly Problem[];
   /** Names of the files, as problems have them, in the order in which they were named and included. */
   readonly order: readonly string[];
+  /** How the files were got at. */
+  readonly disk: Files;
+  /** As problems name a file. */
+  readonly nameOf: (path: string) => string;
 }
 
 /** @throws {SourceUnavailableError} where a path can't be read */
 export async function gather(options: GatherOptions): Promise<Gathered> {
-  const reader = new Reader(options);
+  const disk = options.within ? await filesWithin(options.within) : anywhere;
+  const reader = new Reader(options, disk);
   const inputs = await Promise.all([...new Set(options.paths)].map(path => reader.inputsOf(path)));
   const read: Input[] = [...new Map(inputs.flat().map(input => [input.path ?? '-', input])).values()];
   const groups: Group[] = [];
@@ -56,9 +70,11 @@ export async function gather(options: GatherOptions): Promise<Gathered> {
     ({path, content}) => content.fleets.length === 0 && (path === undefined || !included.has(path)),
   );
   return {
-    groups: [...groups, ...bareGroups(bare, options)],
+    groups: [...groups, ...bareGroups(bare, reader.cwd)],
     problems: [...reader.problems, ...read.flatMap(ambiguous)],
     order: reader.order,
+    disk,
+    nameOf: path => reader.nameOf(path),
   };
 }
 
@@ -78,19 +94,25 @@ class Reader {
 
   readonly cwd: string;
 
-  constructor(private readonly options: GatherOptions) {
-    this.cwd = options.cwd;
+  constructor(
+    private readonly options: GatherOptions,
+    readonly disk: Files,
+  ) {
+    this.cwd = disk.recorded(options.cwd);
   }
 
   async inputsOf(given: string): Promise<readonly Input[]> {
-    if (given === '-') {
+    if (given === '-' && !this.options.within) {
       const content = await this.check(undefined, '<stdin>', readStream(this.options.readStdin(), '<stdin>'));
       return [{path: undefined, from: '-', content}];
     }
-    const path = resolve(this.cwd, given);
-    const found = await stat(path).catch((error: unknown) => unavailable(this.nameOf(path), error));
-    if (!found.isDirectory()) return [{path, from: path, content: await this.file(path)}];
-    const files = await yamlFilesIn(path).catch((error: unknown) => unavailable(this.nameOf(path), error));
+    const path = this.disk.recorded(resolve(this.cwd, given));
+    const found = await this.disk
+      .locate(path)
+      .then(stat)
+      .catch((error: unknown) => unavailable(this.nameOf(path), error));
+    if (!found.isDirectory()) return [{path, from: path, content: await this.named(path)}];
+    const files = await yamlFilesIn(path, this.disk).catch((error: unknown) => unavailable(this.nameOf(path), error));
     if (files.length === 0) {
       const hint = 'files named *.yaml and *.yml directly in the folder are read';
       throw new SourceUnavailableError(`cannot read ${this.nameOf(path)}: the folder has no YAML files`, {
@@ -98,18 +120,34 @@ class Reader {
         hint,
       });
     }
-    return Promise.all(files.map(async file => ({path: file, from: path, content: await this.file(file)})));
+    return Promise.all(files.map(async file => ({path: file, from: path, content: await this.named(file)})));
   }
 
   file(path: string): Promise<CheckedFile> {
-    const known = this.known.get(path) ?? this.check(path, this.nameOf(path), readText(path, this.nameOf(path)));
+    const known = this.known.get(path) ?? this.check(path, this.nameOf(path), this.read(path));
     this.known.set(path, known);
     return known;
   }
 
+  /** A file that a folder has: where it can't be one of ours, that is a problem of its own. */
+  private async named(path: string): Promise<CheckedFile> {
+    return this.file(path).catch((error: unknown) => {
+      if (!(error instanceof OutsideError)) throw error;
+      this.problems.push({file: this.nameOf(path), line: 1, column: 1, message: error.message});
+      return {...nothing, problems: []};
+    });
+  }
+
+  private async read(path: string): Promise<ReadResult> {
+    return readText(await this.disk.locate(path), this.nameOf(path));
+  }
+
   private async check(path: string | undefined, file: string, reading: Promise<ReadResult>): Promise<CheckedFile> {
     this.order.push(file);
-    const result = await reading.catch((error: unknown) => unavailable(file, error));
+    const result = await reading.catch((error: unknown) => {
+      if (error instanceof OutsideError) throw error; // told where the file is named
+      return unavailable(file, error);
+    });
     const content = result.ok
       ? await checkText({file, path, text: result.text})
       : {...nothing, problems: [result.problem]};
@@ -117,8 +155,8 @@ class Reader {
     return content;
   }
 
-  private nameOf(path: string): string {
-    const name = relative(this.cwd, path);
+  nameOf(path: string): string {
+    const name = relative(this.options.within?.as ?? this.cwd, path);
     return name.startsWith('..') || isAbsolute(name) || name === '' ? path : name;
   }
 }
@@ -126,6 +164,9 @@ class Reader {
 const nothing = {fleets: [], specialists: [], expertise: []} as const;
 
 function unavailable(file: string, error: unknown): never {
+  if (error instanceof OutsideError) {
+    throw new SourceUnavailableError(`cannot read ${file}: ${error.message}`, {exitCode: exitCodes.invalidInput});
+  }
   const code = (error as NodeJS.ErrnoException).code; // every error of node:fs has one
   const missing = code === 'ENOENT';
   const cause = missing ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : (code ?? 'unknown error');
@@ -166,9 +207,14 @@ async function readIncludes(fleet: Declared<FleetDocument>, folder: string, read
   for (const [index, pattern] of (fleet.value.spec.include ?? []).entries()) {
     if (typeof pattern !== 'string') continue; // taken out: its problem is told already
     const place = ['spec', 'include', String(index)];
-    const expansion = await expand(pattern, folder);
+    const expansion = await expand(pattern, folder, reader.disk).catch((error: unknown) => {
+      if (!(error instanceof OutsideError)) throw error;
+      reader.problems.push(cannotInclude(fleet, place, pattern, error));
+      return nowhere;
+    });
     if (expansion.base !== undefined) bases.add(expansion.base);
     if (expansion.files.length === 0) {
+      if (expansion === nowhere) continue;
       if (expansion.exact) {
         reader.problems.push(
           fleet.source.problem(place, 'value', `cannot include \`${pattern}\`: there is no such file`),
@@ -192,15 +238,30 @@ async function readIncludes(fleet: Declared<FleetDocument>, folder: string, read
         reader.problems.push(...wrong);
       } catch (error) {
         if (!(error instanceof SourceUnavailableError)) throw error;
-        reader.problems.push(fleet.source.problem(place, 'value', `cannot include \`${pattern}\`: ${error.message}`));
+        reader.problems.push(cannotInclude(fleet, place, pattern, error));
       }
     }
   }
   return {files, bases, contents, notices};
 }
 
+const nowhere: Expansion = {files: [], base: undefined, exact: true};
+
+function cannotInclude(
+  fleet: Declared<FleetDocument>,
+  place: Path,
+  pattern: string,
+  error: SourceUnavailableError,
+): Problem {
+  const hint =
+    error instanceof OutsideError
+      ? 'only the local policy of the machine lets includes reach other folders (`includes`)'
+      : undefined;
+  return fleet.source.problem(place, 'value', `cannot include \`${pattern}\`: ${error.message}`, hint);
+}
+
 /** Bare Specialist documents, one implicit fleet for each namespace that they name. */
-function bareGroups(inputs: readonly Input[], {cwd}: GatherOptions): Group[] {
+function bareGroups(inputs: readonly Input[], cwd: string): Group[] {
   const specialists = inputs.flatMap(({content}) => content.specialists);
   const namespaces = [...new Set(specialists.map(({value}) => value.metadata.namespace ?? 'default'))];
   const files = inputs.flatMap(({path}) => path ?? []);

@@ -1,19 +1,21 @@
 /** Files to desired state. The one door: what comes out is typed, checked and complete, or nothing does. */
-import {isAbsolute} from 'node:path';
+import {isAbsolute, join} from 'node:path';
 import {InvalidInputError, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
 import {desire} from './desire.js';
 import type {ShippedExpertise} from './desire.js';
-import {Overrides, readEnvFile} from './environment.js';
+import {checkLinks} from './check-links.js';
+import {envFileName, Overrides, readEnvFile} from './environment.js';
 import type {Variables} from './environment.js';
 import {fleetOf} from './fleet.js';
 import type {Fleet} from './fleet.js';
 import {gather} from './gather.js';
-import type {GatherOptions, Group} from './gather.js';
+import type {Gathered, GatherOptions, Group} from './gather.js';
 import {knownProviders} from './providers.js';
 import {revisionOf} from './revision.js';
+import {OutsideError} from './within.js';
 
 export interface LoadOptions extends GatherOptions {
   /** Where overrides are looked up, before `.env.tekton` beside the fleet file. Secrets are not looked up here. */
@@ -35,11 +37,19 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     const hint = 'create a file `tekton-ai.yaml`, or name one with -f';
     throw new SourceUnavailableError('cannot load a fleet: no file was named', {hint});
   }
-  const {groups, problems, order} = await gather(options);
-  const fleets = await Promise.all(groups.map(async group => fleetWithEnvironment(group, options)));
-  const known = fleets.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
+  const {groups, problems, order, disk, nameOf} = await gather(options);
+  const read = await Promise.all(groups.map(group => withEnvironment(group, options.environment, {disk, nameOf})));
+  const links = options.within
+    ? checkLinks(
+        read.map(({fleet}) => fleet),
+        options.within,
+      )
+    : [];
+  const known = read.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
   const all = [
     ...problems,
+    ...read.flatMap(({misplaced}) => misplaced),
+    ...(await links),
     ...known.flatMap(({fleet, providers}) => checkFleet(fleet, providers)),
     ...checkTogether(known.map(({fleet}) => fleet)),
   ];
@@ -49,7 +59,8 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
       const specialists = await Promise.all(
         fleet.entries.map(entry => desire(fleet, entry, providers, options.shippedExpertise)),
       );
-      const revision = fleet.group.source.type === 'files' ? await revisionOf(fleet.group.folder) : undefined;
+      const isOwnFile = fleet.group.source.type === 'files' && !options.within;
+      const revision = isOwnFile ? await revisionOf(fleet.group.folder) : undefined;
       return {
         ...outline(fleet),
         ...(revision !== undefined && {revision}),
@@ -61,12 +72,64 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
   );
 }
 
-async function fleetWithEnvironment(
+interface Read {
+  readonly fleet: Fleet;
+  readonly envFile: string | undefined;
+  readonly misplaced: readonly Problem[];
+}
+
+async function withEnvironment(
   group: Group,
-  {environment}: LoadOptions,
-): Promise<{fleet: Fleet; envFile: string | undefined}> {
-  const envFile = await readEnvFile(group.folder);
-  return {fleet: fleetOf(group, new Overrides(environment, envFile)), envFile: envFile?.path};
+  environment: Variables,
+  {disk, nameOf}: Pick<Gathered, 'disk' | 'nameOf'>,
+): Promise<Read> {
+  try {
+    const envFile = await readEnvFile(group.folder, disk);
+    return {fleet: fleetOf(group, new Overrides(environment, envFile)), envFile: envFile?.path, misplaced: []};
+  } catch (error) {
+    if (!(error instanceof OutsideError)) throw error;
+    const place = {file: nameOf(join(group.folder, envFileName)), line: 1, column: 1};
+    const fleet = fleetOf(group, new Overrides(environment, undefined));
+    return {fleet, envFile: undefined, misplaced: [{...place, message: error.message}]};
+  }
+}
+
+export interface CheckoutOptions {
+  /** Absolute: where the commit was checked out. */
+  readonly root: string;
+  /** Absolute: what recorded paths say in place of `root`: the link that is switched from one revision to the next. */
+  readonly as: string;
+  /** Of the GitSource: a file, or a folder for the `*.yaml` directly in it, relative to `root`. */
+  readonly path: string;
+  /** `<namespace>/<name>` of the GitSource, and its address as it may be shown. */
+  readonly source: string;
+  readonly url: string;
+  /** The commit. */
+  readonly revision: string;
+  /** Folders outside that `include` may reach, of the local policy. */
+  readonly also?: readonly string[];
+  readonly environment: Variables;
+  readonly shippedExpertise: ShippedExpertise;
+}
+
+/**
+ * The fleets that a checkout of a repository declares, below `path`. Nothing outside of it is read. What a policy has
+ * to say of them is not asked here: `checkPolicy` does.
+ *
+ * @throws {InvalidInputError} with every problem, files named relative to `root`
+ * @throws {SourceUnavailableError} where there is no such path, or nothing in it: never an empty desired list
+ */
+export async function loadCheckout(options: CheckoutOptions): Promise<readonly LoadedFleet[]> {
+  const {root, as, also = [], path, source, url, revision, environment, shippedExpertise} = options;
+  const fleets = await loadFleets({
+    paths: [path],
+    cwd: root,
+    environment,
+    shippedExpertise,
+    readStdin: async function* () {},
+    within: {root, as, also},
+  });
+  return fleets.map(fleet => ({...fleet, source: {type: 'git', source, url, path}, revision}));
 }
 
 function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 'envFile' | 'revision'> {

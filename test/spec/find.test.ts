@@ -2,6 +2,7 @@ import {join} from 'node:path';
 import {describe, expect, it} from '@jest/globals';
 import {findFleetFile} from '../../src/spec/find.js';
 import {expand} from '../../src/spec/glob.js';
+import {anywhere} from '../../src/spec/within.js';
 import {folderOf} from './files.js';
 
 describe('findFleetFile', () => {
@@ -44,7 +45,7 @@ describe('expand', () => {
     ['gone.yaml', [], undefined, true],
   ])('%s means %j', async (pattern, files, base, exact) => {
     const folder = await folderOf(tree);
-    expect(await expand(pattern, folder)).toEqual({
+    expect(await expand(pattern, folder, anywhere)).toEqual({
       files: files.map(file => join(folder, file)).sort(),
       base: base === undefined ? undefined : join(folder, base),
       exact,
