@@ -1,5 +1,5 @@
 /**
- * `npm run bench [-- --specialists 100 --rounds 3 --only fleet|registry|chat]`: what we claim, measured side by side in
+ * `npm run bench [-- --specialists 100 --rounds 3 --only fleet|registry|chat|gitops]`: what we claim, measured side by side in
  * one run. Every figure stands beside its floor from the same machine at the same time; writes BENCHMARK.md and
  * benchmark.json.
  */
@@ -11,6 +11,7 @@ import {parseArgs} from 'node:util';
 import {chatBench, chatText} from './chat.mjs';
 import {bareServers, nodeStart} from './floor.mjs';
 import {Fleet} from './fleet.mjs';
+import {gitopsBench, gitopsText} from './gitops.mjs';
 import {registryBench, registryText} from './registry.mjs';
 
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
@@ -32,13 +33,15 @@ const wanted = part => values.only === undefined || values.only === part;
 const fleet = wanted('fleet') ? await fleetBench(Number(values.specialists), Number(values.rounds)) : before;
 const registry = wanted('registry') ? {machine, ...(await registryBench())} : before.registry;
 const chat = wanted('chat') ? {machine, ...(await chatBench())} : before.chat;
+const gitops = wanted('gitops') ? {machine, ...(await gitopsBench())} : before.gitops;
 const text = [
   ...fleetText(fleet),
   ...(registry === undefined ? [] : registryText(registry)),
   ...(chat === undefined ? [] : chatText(chat)),
+  ...(gitops === undefined ? [] : gitopsText(gitops)),
 ].join('\n');
 writeFileSync('BENCHMARK.md', text);
-writeFileSync('benchmark.json', `${JSON.stringify({...fleet, registry, chat}, null, 2)}\n`);
+writeFileSync('benchmark.json', `${JSON.stringify({...fleet, registry, chat, gitops}, null, 2)}\n`);
 process.stdout.write(text);
 
 async function fleetBench(count, rounds) {

@@ -16,10 +16,13 @@ export interface ApplyFlags {
 }
 
 /**
- * A damaged record keeps all others from being read; whoever has the declaration at hand can do without it. To be called
- * before anything is planned.
+ * Makes sure that the state folder can be used. A damaged record keeps all others from being read; whoever has the
+ * declaration at hand can do without it. To be called before anything is planned.
+ *
+ * @throws {TektonError} the state folder can't be made or written to
  */
 export async function mendRecords(context: CommandContext, loaded: readonly LoadedFleet[]): Promise<void> {
+  for (const warning of await ensureStateHome(context.home)) await writeLine(context.stderr, `warning: ${warning}`);
   for (const fleet of loaded) {
     const movedTo = await setAsideIfDamaged(context.home, fleet);
     if (movedTo === undefined) continue;
@@ -30,7 +33,7 @@ export async function mendRecords(context: CommandContext, loaded: readonly Load
 
 /**
  * All or nothing per fleet, under its lock; two at once come one after the other. A mass prune is asked about on a
- * terminal.
+ * terminal. After `mendRecords`.
  *
  * @throws {ConflictError} another source owns a fleet, or a mass prune that nobody agreed to; nothing was written.
  */
@@ -39,7 +42,6 @@ export async function applyRecords(
   loaded: readonly LoadedFleet[],
   flags: ApplyFlags,
 ): Promise<readonly FleetRecord[]> {
-  for (const warning of await ensureStateHome(context.home)) await writeLine(context.stderr, `warning: ${warning}`);
   const records: FleetRecord[] = [];
   for (const fleet of loaded) {
     const write = (confirmed: boolean): Promise<FleetRecord> =>

@@ -17,7 +17,8 @@ const longestMs = 2 ** 31 - 1;
 export function parseDuration(text: string): number {
   if (text === '0') return 0;
   if (!/^(\d+(\.\d+)?(ms|s|m|h))+$/.test(text)) {
-    throw new InvalidArgumentError('Expected a duration such as 500ms, 60s or 2m.');
+    const meant = /^\d+(\.\d+)?$/.test(text) ? ` Did you mean ${text}s?` : '';
+    throw new InvalidArgumentError(`Expected a duration such as 500ms, 60s or 2m.${meant}`);
   }
   const parts = [...text.matchAll(/(\d+(?:\.\d+)?)(ms|s|m|h)/g)];
   const ms = parts.reduce((sum, [, amount, unit]) => sum + Number(amount) * (unitMs[unit ?? ''] ?? 0), 0);

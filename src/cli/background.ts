@@ -2,7 +2,7 @@
 import {closeSync} from 'node:fs';
 import {join} from 'node:path';
 import type {Options} from 'execa';
-import {TektonError} from '../api/errors.js';
+import {exitCodes, TektonError} from '../api/errors.js';
 import {findController} from '../registry/controller-record.js';
 import type {RunningController} from '../registry/controller-record.js';
 import {statePaths} from '../registry/paths.js';
@@ -36,12 +36,30 @@ export async function ensureController(context: CommandContext): Promise<Running
 /** It finishes the launches that are under way before it ends, but says at once that it will. */
 const stopTimeoutMs = 10_000;
 
-/** Ends the controller; workers live on. Resolves when it is gone; there being none is fine. */
+/** Launches under way may take their startup time before it ends, ms. */
+const endTimeoutMs = 60_000;
+
+/**
+ * Ends the controller; workers live on. Resolves when it is gone; there being none is fine.
+ *
+ * @throws {TektonError} (exit code 3) it does not answer, or does not end in time
+ */
 export async function stopController(home: string): Promise<void> {
   const running = await findController(home);
   if (!running) return;
   await askController(running.socketPath, {type: 'stop'}, AbortSignal.timeout(stopTimeoutMs));
-  while (await isSame(running.record.identity)) await new Promise(resolve => setTimeout(resolve, 20));
+  const {identity} = running.record;
+  for (const deadline = performance.now() + endTimeoutMs; await isSame(identity);) {
+    if (performance.now() > deadline) throw stillThere(identity.pid);
+    await new Promise(resolve => setTimeout(resolve, 20));
+  }
+}
+
+function stillThere(pid: number): TektonError {
+  return new TektonError(`the controller (pid ${pid}) was told to end and has not within ${endTimeoutMs / 1000} s`, {
+    exitCode: exitCodes.notReady,
+    hint: `end it with kill -9 ${pid}: its workers live on`,
+  });
 }
 
 async function start(context: CommandContext): Promise<RunningController> {

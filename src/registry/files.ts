@@ -226,9 +226,11 @@ export function errorCode(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+const notOurs = 'The state folder must belong to the user who runs tekton-ai; TEKTON_AI_HOME names another one.';
+
 const systemReasons: Readonly<Record<string, {readonly text: string; readonly hint?: string}>> = {
-  EACCES: {text: 'permission denied', hint: 'The state folder must belong to the user who runs tekton-ai.'},
-  EPERM: {text: 'operation not permitted', hint: 'The state folder must belong to the user who runs tekton-ai.'},
+  EACCES: {text: 'permission denied', hint: notOurs},
+  EPERM: {text: 'operation not permitted', hint: notOurs},
   EROFS: {text: 'the file system is read-only', hint: 'Set TEKTON_AI_HOME to a folder that can be written to.'},
   ENOSPC: {text: 'no space left on the device', hint: 'Free some space; running workers are not affected.'},
   EDQUOT: {text: 'the disk quota is used up', hint: 'Free some space; running workers are not affected.'},

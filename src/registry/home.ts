@@ -1,5 +1,5 @@
 /** The state folder itself: made, kept private, and owned by one machine. */
-import {chmodSync, lstatSync, mkdirSync, readdirSync, statSync} from 'node:fs';
+import {chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, statSync} from 'node:fs';
 import type {Stats} from 'node:fs';
 import {connect} from 'node:net';
 import {dirname, join} from 'node:path';
@@ -26,7 +26,7 @@ export async function ensureStateHome(home: string): Promise<readonly string[]> 
   const paths = statePaths(home);
   const warnings: string[] = [];
   try {
-    mkdirSync(home, {recursive: true, mode: 0o700});
+    makeFoldersTo(home);
     mendMode(home, statSync(home), 0o700, warnings);
     for (const folder of [paths.run, paths.locks, paths.fleets, paths.status, paths.logs, paths.programs]) {
       makeFolder(folder, warnings);
@@ -39,6 +39,17 @@ export async function ensureStateHome(home: string): Promise<readonly string[]> 
     throw fileError(`cannot use the state folder ${home}`, error);
   }
   return warnings;
+}
+
+/** One by one: of a read-only place Node's own recursive call says that it does not exist. */
+function makeFoldersTo(folder: string): void {
+  if (existsSync(folder)) return;
+  makeFoldersTo(dirname(folder));
+  try {
+    mkdirSync(folder, {mode: 0o700});
+  } catch (error) {
+    if (errorCode(error) !== 'EEXIST') throw error;
+  }
 }
 
 function makeFolder(folder: string, warnings: string[]): void {

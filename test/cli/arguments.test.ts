@@ -18,6 +18,10 @@ describe('a duration', () => {
   test.each(['', '60', 's', '-1s', '1 s', '1d', '1e3s', 'soon', '1s2', '9999h', '.5s'])('%j is refused', text => {
     expect(() => parseDuration(text)).toThrow(/Expected/);
   });
+
+  test('a number without a unit is taken for seconds by whoever wrote it, and by nobody else', () => {
+    expect(() => parseDuration('60')).toThrow(/Did you mean 60s\?/);
+  });
 });
 
 test.each(['-1', '1.5', '', 'many', '1e3', '9999999999'])('%j is no count', text => {

@@ -103,7 +103,7 @@ describe('usage errors', () => {
     ['get --wath', "error: unknown option '--wath'\n(Did you mean --watch?)\nhint: tekton-ai get --help\n"],
     [
       'up --timeout 60',
-      "error: option '--timeout <duration>' argument '60' is invalid. Expected a duration such as 500ms, 60s or 2m.\n" +
+      "error: option '--timeout <duration>' argument '60' is invalid. Expected a duration such as 500ms, 60s or 2m. Did you mean 60s?\n" +
         'hint: tekton-ai up --help\n',
     ],
     ['describe', "error: missing required argument 'name'\nhint: tekton-ai describe --help\n"],
