@@ -27,6 +27,20 @@ export interface FleetsOptions {
   readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: string, message: string) => void;
 }
 
+/** What a source says of a fleet. */
+export interface Declaration {
+  readonly key: FleetKey;
+  readonly loaded: LoadedFleet;
+  /** `appliedAt` of the record that stood there before the source was read; undefined: there was none. */
+  readonly since: string | undefined;
+}
+
+/**
+ * `outdated`: somebody applied after the source was read, so it has to be read again. `unwanted`: it was stopped, or
+ * its record is gone.
+ */
+export type TakenOver = 'changed' | 'unchanged' | 'outdated' | 'unwanted';
+
 /** A watch prunes only what was missing at two readings this far apart, ms: a half-written file can be valid. */
 const secondReadingMs = 1000;
 const retryMs = 2000;
@@ -151,7 +165,8 @@ export class Fleets {
     try {
       const loaded = await this.#readTwiceIfShorter(fleet);
       if (!loaded || this.#closed) return;
-      await this.#inTurn(() => this.#apply(fleet, loaded, appliedAt));
+      const result = await this.takeOver({key: fleet.key, loaded, since: appliedAt});
+      if (result === 'outdated') void this.reload(id);
       if (fleet.sourceError) this.#options.event(fleet, 'Normal', 'SourceRecovered', 'the source is valid again');
       this.#setError(fleet, undefined);
     } catch (error) {
@@ -159,32 +174,60 @@ export class Fleets {
     }
   }
 
-  /** @param since when the record was applied that stood there before the source was read */
-  async #apply(fleet: Fleet, loaded: LoadedFleet, since: string): Promise<void> {
+  /**
+   * Takes over what a source declares of a fleet: the one way in, whoever read it. Writes nothing where nothing differs;
+   * a fleet that was stopped stays as it is, and what no record stands for yet is new.
+   *
+   * @throws {ConflictError} another source owns it, or a mass prune is held; nothing was written then
+   */
+  async takeOver(declaration: Declaration): Promise<TakenOver> {
+    let result: TakenOver = 'unchanged';
+    await this.#inTurn(async () => {
+      result = await this.#takeOverOnce(declaration);
+    });
+    return result;
+  }
+
+  async #takeOverOnce({key, loaded, since}: Declaration): Promise<TakenOver> {
     const {ports, version} = this.#options;
-    let changed = false;
-    let isOutdated = false;
-    const record = await ports.store.updateFleet(fleet.key, previous => {
-      if (!previous || previous.stopped) return previous;
+    let result: TakenOver = 'unchanged';
+    const record = await ports.store.updateFleet(key, previous => {
+      if (previous ? previous.stopped : since !== undefined) {
+        result = 'unwanted';
+        return previous;
+      }
       // Somebody applied meanwhile, from a newer reading perhaps: ours must not undo that.
-      isOutdated = previous.appliedAt !== since;
-      if (isOutdated) return previous;
+      if (previous?.appliedAt !== since) {
+        result = 'outdated';
+        return previous;
+      }
       const appliedAt = isoNow(ports);
       const next = nextRecord(previous, loaded, {confirmed: false, takeOver: false, prune: true, appliedAt, version});
-      changed = !sameContent(previous, next);
-      return changed ? next : previous;
+      if (previous && sameContent(previous, next)) return previous;
+      result = 'changed';
+      return next;
     });
-    if (!record) return;
-    fleet.record = record;
-    this.#records = this.#records.map(known => (recordId(known) === recordId(record) ? record : known));
-    fleet.watch?.update(record);
-    if (isOutdated) {
-      this.#options.changed(fleet);
-      void this.reload(fleetId(fleet.key));
+    if (record) await this.#recorded(key, record, result);
+    return result;
+  }
+
+  async #recorded(key: FleetKey, record: FleetRecord, result: TakenOver): Promise<void> {
+    const isKnown = this.#records.some(known => recordId(known) === recordId(record));
+    this.#records = isKnown
+      ? this.#records.map(known => (recordId(known) === recordId(record) ? record : known))
+      : [...this.#records, record];
+    const fleet = this.all.get(fleetId(key));
+    if (!fleet) {
+      await this.#adopt(record);
+    } else {
+      fleet.record = record;
+      fleet.watch?.update(record);
+      if (result !== 'unchanged') this.#options.changed(fleet);
     }
-    if (!changed) return;
-    this.#options.event(fleet, 'Normal', 'SourceApplied', 'took over a changed source');
-    this.#options.changed(fleet);
+    const taken = this.all.get(fleetId(key));
+    if (taken && result === 'changed') {
+      this.#options.event(taken, 'Normal', 'SourceApplied', 'took over a changed source');
+    }
   }
 
   async #readTwiceIfShorter(fleet: Fleet): Promise<LoadedFleet | undefined> {
