@@ -1,6 +1,6 @@
 /** What holds where nobody says anything. Changing a value here changes nothing that already runs. */
 import {canonicalComponent} from './names.js';
-import type {Expertise, NamedProvider, ProviderType, SpecialistSpec} from './types.js';
+import type {Canary, Expertise, NamedProvider, ProviderType, SpecialistSpec} from './types.js';
 
 export const defaultProvider = 'ollama';
 
@@ -18,7 +18,7 @@ export const defaultModels: Readonly<Record<ProviderType, string | undefined>> =
   scripted: 'scripted',
 };
 
-type Optional = 'component' | 'provider' | 'model' | 'expertise' | 'auth' | 'port' | 'budget';
+type Optional = 'component' | 'provider' | 'model' | 'expertise' | 'auth' | 'port' | 'budget' | 'canary';
 
 export const specialistDefaults: Omit<SpecialistSpec, Optional> = {
   enabled: true,
@@ -34,6 +34,13 @@ export const specialistDefaults: Omit<SpecialistSpec, Optional> = {
   restartPolicy: 'Always',
   probes: {periodSeconds: 10, timeoutSeconds: 2, failureThreshold: 3, startupSeconds: 30},
   terminationGracePeriodSeconds: 30,
+};
+
+export const canaryDefaults: Omit<Canary, 'prompts'> = {
+  passRate: 1,
+  attempts: 1,
+  timeoutSeconds: 60,
+  onFailure: 'rollback',
 };
 
 /** Providers that exist undeclared. `scripted` is of use only where a `script` is declared with it. */

@@ -1,6 +1,7 @@
 /** The documents that people write, as they stand after the schema has accepted them. */
 import type {
   Budget,
+  Canary,
   ChatParameters,
   DriftPolicy,
   Expertise,
@@ -38,6 +39,7 @@ export interface SpecialistFields {
   readonly restartPolicy?: RestartPolicy;
   readonly probes?: Partial<Probes>;
   readonly terminationGracePeriodSeconds?: number;
+  readonly canary?: Pick<Canary, 'prompts'> & Partial<Canary>;
 }
 
 export interface SpecialistEntry extends SpecialistFields {

@@ -142,6 +142,54 @@ const expertiseProperties = {
   },
 } satisfies Record<string, JsonSchema>;
 
+const oneOrMoreTexts = {type: ['string', 'array'], minLength: 1, items: text, maxItems: 64} satisfies JsonSchema;
+
+const canaryPrompt = mapping(
+  {
+    name: {type: 'string', pattern: visibleText, maxLength: 63, description: 'Absent: `prompt 1`, `prompt 2`, ….'},
+    prompt: {...text, description: 'What is asked.', examples: ['What is the capital of France?']},
+    system: {...text, description: "In place of the specialist's own system prompt."},
+    contains: {
+      ...oneOrMoreTexts,
+      description: 'All of it must be in the answer, in any case of letters.',
+      examples: ['Paris'],
+    },
+    notContains: {...oneOrMoreTexts, description: 'None of it may be in the answer, in any case of letters.'},
+    matches: {
+      ...text,
+      maxLength: 1024,
+      description: 'Regular expression (as JavaScript has them, with the flag u) that must match in the answer.',
+      examples: ['^\\d+$'],
+    },
+    schema: {
+      type: 'object',
+      additionalProperties: true,
+      description: 'JSON Schema (draft-07) that the answer, parsed as JSON, must meet; no references beyond itself.',
+      examples: [{type: 'object', required: ['city']}],
+    },
+    maxLatencySeconds: {
+      type: 'number',
+      exclusiveMinimum: 0,
+      maximum: 3600,
+      description: 'Longest time to the whole answer.',
+    },
+    maxTokens: {type: 'integer', minimum: 1, description: 'Longest answer, in tokens.'},
+    judge: mapping(
+      {
+        specialist: {...component, description: 'Name of another specialist of this fleet.', examples: ['rhetor']},
+        question: {...text, examples: ['Is this a polite answer? Say yes or no.']},
+        expect: {...text, description: 'How its answer must begin, in any case of letters.', examples: ['yes']},
+      },
+      {
+        title: 'Judge',
+        description: 'Is shown prompt and answer, and asked the question.',
+        required: ['specialist', 'question', 'expect'],
+      },
+    ),
+  },
+  {title: 'Canary prompt', description: 'All that is said of the answer must hold.', required: ['prompt']},
+);
+
 const specialistProperties = {
   component: {
     ...component,
@@ -330,6 +378,49 @@ const specialistProperties = {
     default: 30,
     description: 'How long chats under way may go on when the specialist is stopped.',
   },
+  canary: mapping(
+    {
+      prompts: {
+        type: 'array',
+        items: canaryPrompt,
+        maxItems: 64,
+        description: 'Asked one after the other; none: no canary.',
+      },
+      passRate: {
+        type: 'number',
+        exclusiveMinimum: 0,
+        maximum: 1,
+        default: 1,
+        description: 'Share of the prompts that must pass.',
+      },
+      attempts: {
+        type: 'integer',
+        minimum: 1,
+        maximum: 10,
+        default: 1,
+        description: 'How often a prompt is asked until it passes.',
+      },
+      timeoutSeconds: {
+        type: 'number',
+        minimum: 0.05,
+        maximum: 3600,
+        default: 60,
+        description: "For one answer, its judge's included.",
+      },
+      onFailure: {
+        type: 'string',
+        enum: ['rollback', 'warn'],
+        default: 'rollback',
+        description: 'rollback: it goes back to what it was before the change; warn: it stays, and an event says so.',
+      },
+    },
+    {
+      title: 'Canary',
+      description: 'What the specialist is asked after a change of what answers, and what its answers must be like.',
+      required: ['prompts'],
+      examples: [{prompts: [{prompt: 'What is the capital of France?', contains: 'Paris'}]}],
+    },
+  ),
 } satisfies Record<string, JsonSchema>;
 
 const {component: _component, ...defaultableProperties} = specialistProperties;

@@ -205,6 +205,48 @@ export interface Budget {
   readonly mode: 'soft' | 'hard';
 }
 
+/** What a specialist is asked after a change of what answers, and what its answers must be like. */
+export interface Canary {
+  readonly prompts: readonly CanaryPrompt[];
+  /** Share of the prompts that must pass, in (0, 1]. */
+  readonly passRate: number;
+  /** How often a prompt is asked until it passes. */
+  readonly attempts: number;
+  /** For one answer, its judge's included. */
+  readonly timeoutSeconds: number;
+  /** rollback: what failed goes back to what it was before; warn: it stays, and an event says so. */
+  readonly onFailure: 'rollback' | 'warn';
+}
+
+/** All that is said of the answer must hold; where nothing is, that there is one. */
+export interface CanaryPrompt {
+  /** Absent: `prompt <number>`. */
+  readonly name?: string;
+  readonly prompt: string;
+  /** In place of the specialist's own system prompt. */
+  readonly system?: string;
+  /** In any case of letters. */
+  readonly contains?: string | readonly string[];
+  readonly notContains?: string | readonly string[];
+  /** A regular expression of JavaScript, with its flag `u`. */
+  readonly matches?: string;
+  /** A JSON Schema (draft-07) that the answer, parsed as JSON, must meet. */
+  readonly schema?: {readonly [key: string]: Json};
+  readonly maxLatencySeconds?: number;
+  /** Of the answer. */
+  readonly maxTokens?: number;
+  readonly judge?: CanaryJudge;
+}
+
+/** Another specialist of the fleet that is shown prompt and answer. */
+export interface CanaryJudge {
+  /** Its name. */
+  readonly specialist: string;
+  readonly question: string;
+  /** How its answer must begin, in any case of letters. */
+  readonly expect: string;
+}
+
 /** Effective spec of one specialist: environment, own fields, fleet defaults and built-ins merged. */
 export interface SpecialistSpec {
   readonly component: string;
@@ -231,6 +273,7 @@ export interface SpecialistSpec {
   readonly restartPolicy: RestartPolicy;
   readonly probes: Probes;
   readonly terminationGracePeriodSeconds: number;
+  readonly canary?: Canary;
 }
 
 /** Where a field's value comes from, for `diff` and `config view`. */

@@ -102,6 +102,10 @@ export interface ChatOptions extends GlobalOptions {
   readonly output: 'text' | 'json';
 }
 
+export interface CanaryOptions extends GlobalOptions {
+  readonly output: 'table' | 'json';
+}
+
 /** All of them have to hold. */
 export type LabelSelector = readonly LabelTerm[];
 

@@ -18,6 +18,7 @@ import {ProcessRuntime} from '../runtime/process/runtime.js';
 import {loadFleets} from '../spec/load.js';
 import {resolveSecret} from '../spec/secrets.js';
 import {watchSources} from '../spec/watch.js';
+import {answerChecks, chats} from './canary-ports.js';
 import {programFolder} from './package.js';
 import {registryOf} from './registry-port.js';
 
@@ -37,6 +38,8 @@ export function wire({home, environment, log}: WireOptions): Ports {
     runtime: new ProcessRuntime({home, environment, programFolder: programFolder()}),
     registry: registryOf(home, log),
     models: modelsOf(environment),
+    chats,
+    checks: answerChecks,
     secrets: {resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile})},
     store: storeOf(home),
     sources: sourcesOf(),
@@ -44,7 +47,7 @@ export function wire({home, environment, log}: WireOptions): Ports {
   };
 }
 
-const realClock: Clock = {
+export const realClock: Clock = {
   iso: () => new Date().toISOString(),
   monotonic: () => performance.now(),
   after: (ms, run) => {

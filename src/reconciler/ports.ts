@@ -16,6 +16,8 @@ import type {
 import type {AutoChooser} from '../providers/auto.js';
 import type {Provider} from '../providers/provider.js';
 import type {Runtime} from '../runtime/runtime.js';
+import type {AnswerChecks} from './canary.js';
+import type {Asked, CanaryChat} from './canary-run.js';
 
 export interface Clock {
   /** Wall clock as ISO 8601: for people only, nothing is computed from it. */
@@ -91,6 +93,16 @@ export interface Models {
   chooser(provider: NamedProvider, envFile: string | undefined): Promise<AutoChooser>;
 }
 
+/** Chats as any client would have them, outside of every session. */
+export interface Chats {
+  /** @throws the signal's reason alone */
+  ask(
+    to: {readonly host: string; readonly port: number; readonly token?: string},
+    chat: CanaryChat,
+    signal: AbortSignal,
+  ): Promise<Asked>;
+}
+
 export interface Secrets {
   resolve(ref: SecretRef, envFile: string | undefined): Promise<{readonly value: string} | {readonly missing: string}>;
 }
@@ -141,6 +153,8 @@ export interface Ports {
   readonly runtime: Runtime;
   readonly registry: Registry;
   readonly models: Models;
+  readonly chats: Chats;
+  readonly checks: AnswerChecks;
   readonly secrets: Secrets;
   readonly store: Store;
   readonly sources: Sources;

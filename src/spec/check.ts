@@ -8,7 +8,9 @@ import {defaultPorts} from '../api/types.js';
 import type {PortRange} from '../api/types.js';
 import type {Path} from '../api/validate.js';
 import {checkBudget} from './check-budget.js';
+import {checkCanaries} from './check-canary.js';
 import {checkDigests} from './check-digest.js';
+import {circleFrom} from './circles.js';
 import {choose} from './desire.js';
 import type {SourceDocument} from './document.js';
 import {defaultsPath, dependenciesOf, effective} from './fleet.js';
@@ -45,6 +47,7 @@ export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownPro
         ]
       : []),
     ...checkDependencies(fleet),
+    ...checkCanaries(fleet),
   ];
 }
 
@@ -328,33 +331,4 @@ function cycles(fleet: Fleet, byName: ReadonlyMap<string, Entry>): readonly Prob
 
 function dependencies(fleet: Fleet, entry: Entry | undefined): readonly string[] {
   return entry ? dependenciesOf(fleet, entry) : [];
-}
-
-/**
- * Depth first without recursion (5,000 specialists may stand in one row). Names that were left behind are in
- * `done`: no circle leads through them, or it has been found.
- */
-function circleFrom(
-  start: string,
-  next: (name: string) => readonly string[],
-  done: Set<string>,
-): readonly string[] | undefined {
-  const trail: {name: string; rest: string[]}[] = [{name: start, rest: done.has(start) ? [] : [...next(start)]}];
-  const onTrail = new Set([start]);
-  let found: readonly string[] | undefined;
-  for (let step = trail.at(-1); step; step = trail.at(-1)) {
-    const name = step.rest.shift();
-    if (name === undefined) {
-      done.add(step.name);
-      onTrail.delete(step.name);
-      trail.pop();
-    } else if (onTrail.has(name)) {
-      const names = trail.map(step => step.name);
-      found ??= [...names.slice(names.indexOf(name)), name];
-    } else if (!done.has(name)) {
-      onTrail.add(name);
-      trail.push({name, rest: [...next(name)]});
-    }
-  }
-  return found;
 }

@@ -1,5 +1,5 @@
 /** From a checked fleet to what is desired of each specialist: the layers merged, with the origin of every value. */
-import {defaultProvider, genericExpertise, specialistDefaults} from '../api/defaults.js';
+import {canaryDefaults, defaultProvider, genericExpertise, specialistDefaults} from '../api/defaults.js';
 import type {SpecialistFields} from '../api/documents.js';
 import {hashOf, leaves} from '../api/hash.js';
 import {aiIdOf, canonicalComponent} from '../api/names.js';
@@ -162,12 +162,17 @@ function fallbacks(
   });
 }
 
-function withDefaults({budget, ...fields}: Omit<SpecialistFields, 'provider' | 'model' | 'expertise' | 'fallback'>) {
+function withDefaults({
+  budget,
+  canary,
+  ...fields
+}: Omit<SpecialistFields, 'provider' | 'model' | 'expertise' | 'fallback'>) {
   const {concurrency, sessions, probes} = specialistDefaults;
   return {
     ...specialistDefaults,
     ...fields,
     ...(budget && {budget: {mode: 'soft' as const, ...budget}}),
+    ...(canary && {canary: {...canaryDefaults, ...canary}}),
     concurrency: {...concurrency, ...fields.concurrency},
     sessions: {...sessions, ...fields.sessions},
     probes: {...probes, ...fields.probes},

@@ -4,6 +4,7 @@ import {InvalidInputError, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
+import {checkCanarySchemas} from './check-canary.js';
 import {desire} from './desire.js';
 import type {ShippedExpertise} from './desire.js';
 import {checkLinks} from './check-links.js';
@@ -52,6 +53,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     ...(await links),
     ...known.flatMap(({fleet, providers}) => checkFleet(fleet, providers)),
     ...checkTogether(known.map(({fleet}) => fleet)),
+    ...(await Promise.all(known.map(({fleet}) => checkCanarySchemas(fleet)))).flat(),
   ];
   if (all.length > 0) throw new InvalidInputError(inOrder(all, order));
   return Promise.all(

@@ -73,6 +73,8 @@ describe('flags', () => {
     ['top -w', [], {output: 'table', watch: true}],
     ['chat a -', ['a', '-'], {stream: true, output: 'text'}],
     ['chat a hi --session s --no-stream -o json', ['a', 'hi'], {stream: false, output: 'json', session: 's'}],
+    ['canary a', ['a'], {output: 'table'}],
+    ['canary a -o json -n lab', ['a'], {output: 'json', namespace: 'lab'}],
     ['sessions a', ['a'], {output: 'table'}],
     ['sessions a -o name -n lab', ['a'], {output: 'name', namespace: 'lab'}],
     ['sessions delete a s t', ['a', 's', 't'], {all: false}],
@@ -172,6 +174,8 @@ describe('help', () => {
                                     interactively
        sessions                     list the conversations that a specialist
                                     remembers, or delete them
+       canary                       ask a specialist its canary prompts now, and say
+                                    how it did
        events                       what happened, oldest first
        usage                        requests, tokens and cost per specialist, of
                                     today (UTC) or longer; nothing needs to run

@@ -19,11 +19,14 @@ import type {
   SecretRef,
   SpecialistSpec,
 } from '../../src/api/types.js';
+import {answerChecks} from '../../src/cli/canary-ports.js';
+import type {Asked, CanaryChat} from '../../src/reconciler/canary-run.js';
 import {Controller} from '../../src/reconciler/controller.js';
 import type {ControllerOptions} from '../../src/reconciler/controller.js';
 import {nextRecord} from '../../src/reconciler/desired.js';
 import {fleetId} from '../../src/reconciler/fleets.js';
 import type {
+  Chats,
   FleetKey,
   Models,
   PortAnswer,
@@ -386,6 +389,31 @@ export function autoOf(type: 'ollama' | 'anthropic' | 'offline', model = 'm'): A
   return {provider: {name: type, type}, model, choice: {provider: type, type, model, why: `${type} it is`}};
 }
 
+/** Workers that answer as a test says; what they were asked is kept. */
+export class FakeChats implements Chats {
+  readonly asked: {readonly port: number; readonly content: string; readonly token?: string}[] = [];
+  /** A text is the answer; `hang` is none before the question is taken back. */
+  answer: (port: number, chat: CanaryChat) => string | Asked = () => 'fine';
+
+  async ask(
+    to: {readonly port: number; readonly token?: string},
+    chat: CanaryChat,
+    signal: AbortSignal,
+  ): Promise<Asked> {
+    signal.throwIfAborted();
+    const {port, token} = to;
+    this.asked.push({port, content: chat.content, ...(token !== undefined && {token})});
+    const answer = this.answer(port, chat);
+    if (answer === 'hang') {
+      return new Promise((_, reject) => {
+        signal.addEventListener('abort', () => reject(signal.reason as Error), {once: true});
+      });
+    }
+    if (typeof answer !== 'string') return answer;
+    return {ok: true, answer: {content: answer, seconds: 0.1, outputTokens: answer.length}};
+  }
+}
+
 /** Everything at once, and short ways to say what happens in it. */
 export class World {
   readonly clock = new FakeClock();
@@ -403,6 +431,7 @@ export class World {
     },
   };
   readonly models = new FakeModels(this.secrets);
+  readonly chats = new FakeChats();
   readonly warnings: string[] = [];
   readonly #crashes = new Map<Controller, () => void>();
   #uids = 0;
@@ -415,6 +444,8 @@ export class World {
     runtime: this.runtime,
     registry: this.registry,
     models: this.models,
+    chats: this.chats,
+    checks: answerChecks,
     secrets: this.secrets,
     store: this.store,
     sources: this.sources,
@@ -499,7 +530,7 @@ function mortal(ports: Ports): {readonly ports: Ports; readonly crash: () => voi
         return (...args: unknown[]): unknown => (dead ? never : value.apply(target, args));
       },
     });
-  const {clock, runtime, registry, models, secrets, store, sources} = ports;
+  const {clock, runtime, registry, models, chats, secrets, store, sources} = ports;
   const mortalClock: Ports['clock'] = {
     iso: () => clock.iso(),
     monotonic: () => clock.monotonic(),
@@ -512,6 +543,7 @@ function mortal(ports: Ports): {readonly ports: Ports; readonly crash: () => voi
       runtime: guard(runtime),
       registry: guard(registry),
       models: guard(models),
+      chats: guard(chats),
       secrets: guard(secrets),
       store: guard(store),
       sources: guard(sources),

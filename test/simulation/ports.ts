@@ -45,6 +45,8 @@ export function portsOf(world: World, life: Life, warn: (message: string, fields
     runtime: new SimulatedRuntime(world, life),
     registry: registryOf(world, life),
     models: modelsOf(world, life, secrets),
+    chats: {ask: async () => ({ok: true, answer: {content: 'fine', seconds: 0, outputTokens: 1}})},
+    checks: {matches: async () => true, fits: async () => undefined},
     secrets,
     store: storeOf(world, life),
     sources: sourcesOf(world, life),

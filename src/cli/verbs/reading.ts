@@ -3,6 +3,7 @@ import {type Command as Commander, Option} from 'commander';
 import {outputFormats, parseCount, parseDuration, parsePort, parseWaitFor} from '../arguments.js';
 import type {OutputFormat, StatusOptions, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
+import {addCanary} from './canary.js';
 import {nameHelp, scope} from './scope.js';
 import {addSessions} from './sessions.js';
 import {addUsageVerbs} from './usage.js';
@@ -129,6 +130,7 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
     });
 
   addSessions(program, choose);
+  addCanary(program, choose);
 
   program
     .command('events')
