@@ -6,7 +6,7 @@ import {shippedExpertise} from '../expertise/catalogue.js';
 import {fleetFileName, findFleetFile} from '../spec/find.js';
 import {loadFleets} from '../spec/load.js';
 import type {CommandContext} from './context.js';
-import type {FileOptions} from './options.js';
+import type {FileOptions, GlobalOptions} from './options.js';
 
 /**
  * The fleets that the files declare, less those that `-n` and `--fleet` leave out. Without files: those of the
@@ -17,19 +17,26 @@ import type {FileOptions} from './options.js';
  * @throws {SourceUnavailableError}
  */
 export async function loadSources(context: CommandContext, options: FileOptions): Promise<readonly LoadedFleet[]> {
+  const fleets = await loadPaths(context, options.files.length > 0 ? options.files : [await nearestFile(context.cwd)]);
+  const found = meant(fleets, options);
+  if (found.length === 0) throw noneIsMeant(fleets);
+  return found;
+}
+
+/** All that these files, folders and `-` declare. @throws as above */
+export function loadPaths(context: CommandContext, paths: readonly string[]): Promise<readonly LoadedFleet[]> {
   const {cwd, environment} = context;
-  const fleets = await loadFleets({
-    paths: options.files.length > 0 ? options.files : [await nearestFile(cwd)],
-    cwd,
-    environment,
-    readStdin: () => context.openStdin(),
-    shippedExpertise,
-  });
-  const {namespace, fleet: name} = options;
-  const meant = fleets.filter(f => (namespace ?? f.namespace) === f.namespace && (name ?? f.name) === f.name);
-  if (meant.length > 0) return meant;
-  const declared = fleets.map(fleet => `${fleet.namespace}/${fleet.name}`).join(', ');
-  throw new TektonError('none of the fleets in the files is meant', {
+  return loadFleets({paths, cwd, environment, readStdin: () => context.openStdin(), shippedExpertise});
+}
+
+/** Those that `-n` and `--fleet` leave. */
+export function meant(fleets: readonly LoadedFleet[], {namespace, fleet: name}: GlobalOptions): readonly LoadedFleet[] {
+  return fleets.filter(f => (namespace ?? f.namespace) === f.namespace && (name ?? f.name) === f.name);
+}
+
+export function noneIsMeant(fleets: readonly LoadedFleet[]): TektonError {
+  const declared = [...new Set(fleets.map(fleet => `${fleet.namespace}/${fleet.name}`))].join(', ');
+  return new TektonError('none of the fleets in the files is meant', {
     exitCode: exitCodes.invalidInput,
     hint: declared === '' ? 'the files declare no fleet' : `the files declare ${declared}`,
   });
@@ -41,7 +48,8 @@ export function loadText({cwd, environment}: CommandContext, text: string): Prom
   return loadFleets({paths: ['-'], cwd, environment, readStdin, shippedExpertise});
 }
 
-async function nearestFile(cwd: string): Promise<string> {
+/** @throws {TektonError} (exit code 4) */
+export async function nearestFile(cwd: string): Promise<string> {
   const file = await findFleetFile(cwd);
   if (file !== undefined) return file;
   throw new TektonError(`there is no ${fleetFileName} in ${cwd} or a folder above it`, {

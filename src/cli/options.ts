@@ -38,10 +38,18 @@ export type RunOptions = FileOptions;
 export type ValidateOptions = FileOptions;
 export type DeleteOptions = GlobalOptions;
 
-export interface DiffOptions extends FileOptions {
+export interface PlanVerbOptions extends FileOptions {
   /** `diff` ends with kubectl's exit codes, `plan` with 0 or, where asked for, 2. */
   readonly verb: 'diff' | 'plan';
   readonly detailedExitcode: boolean;
+}
+
+export interface AgainstOptions extends PlanVerbOptions {
+  /** A path, or a commit of the repository that the files lie in. */
+  readonly against: string;
+}
+
+export interface DiffOptions extends PlanVerbOptions {
   /** Where the plan is to be saved. */
   readonly out?: string;
 }

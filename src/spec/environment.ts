@@ -74,7 +74,8 @@ export class Overrides {
   }
 }
 
-function isOverride(variable: string): boolean {
+/** Whether a variable changes what is declared; all others are none of a load's business. */
+export function isOverride(variable: string): boolean {
   return (
     ['TEKTON_AI_PROVIDER', 'TEKTON_REGISTER_AI', 'OLLAMA_HOST'].includes(variable) ||
     /^[A-Z0-9_]+_AI_MODEL$/.test(variable)

@@ -43,6 +43,12 @@ describe('flags', () => {
     ['apply --detailed-exitcode --yes', [], {...applyDefaults, detailedExitcode: true, yes: true}],
     ['plan --detailed-exitcode', [], {files: [], verb: 'plan', detailedExitcode: true}],
     ['diff -f x', [], {files: ['x'], verb: 'diff', detailedExitcode: false}],
+    ['diff --against main', [], {files: [], verb: 'diff', detailedExitcode: false, against: 'main'}],
+    [
+      'plan --against old.yaml --detailed-exitcode',
+      [],
+      {files: [], verb: 'plan', detailedExitcode: true, against: 'old.yaml'},
+    ],
     ['run', [], {files: []}],
     ['validate', [], {files: []}],
     ['delete a', ['a'], {}],

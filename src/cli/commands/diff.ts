@@ -1,33 +1,22 @@
 import path from 'node:path';
-import {ConflictError, exitCodes} from '../../api/errors.js';
+import {ConflictError} from '../../api/errors.js';
 import type {LoadedFleet} from '../../api/types.js';
 import {nextRecord} from '../../reconciler/desired.js';
 import type {Plan} from '../../reconciler/types.js';
 import {readFleetRecord} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
-import {errorText, exitCodeOf} from '../errors.js';
+import {exitCodeOfDiff, failAboveOne} from '../diff-exit.js';
 import {loadSources} from '../load.js';
 import {heldLines} from '../notices.js';
 import type {DiffOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
 import {planLoaded} from '../plan.js';
 import {predict, predictionText} from '../prediction.js';
-import {differs, planText} from '../print/plan.js';
+import {planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
 
 /** `diff` and `plan`: the same print, other exit codes. */
-export const run: Command<DiffOptions> = async (context, args, options) => {
-  if (options.verb === 'plan') return compare(context, args, options);
-  try {
-    return await compare(context, args, options);
-  } catch (error) {
-    // 1 means "differs", as kubectl has it: a failure has to be above.
-    if (context.signal.aborted || exitCodeOf(error) > exitCodes.failed) throw error;
-    const debug = context.environment['TEKTON_AI_DEBUG'] === '1';
-    await write(context.stderr, errorText(error, {cwd: context.cwd, debug}));
-    return exitCodes.changes;
-  }
-};
+export const run: Command<DiffOptions> = (context, args, options) => failAboveOne(compare)(context, args, options);
 
 const compare: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
@@ -44,9 +33,7 @@ const compare: Command<DiffOptions> = async (context, _args, options) => {
   const prediction = predictionText(await predict(plans));
   if (prediction !== undefined) await writeLine(stderr, prediction);
   if (options.out !== undefined) await save(context, options.out, fleets, plans);
-  if (!plans.some(differs)) return exitCodes.ok;
-  if (options.verb === 'diff') return exitCodes.failed;
-  return options.detailedExitcode ? exitCodes.changes : exitCodes.ok;
+  return exitCodeOfDiff(plans, options);
 };
 
 async function save(

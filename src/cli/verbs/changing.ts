@@ -2,7 +2,7 @@
 import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
 import {collect, parseBoolean, parseDuration} from '../arguments.js';
-import type {DeleteOptions} from '../options.js';
+import type {AgainstOptions, DeleteOptions} from '../options.js';
 import type {Choose} from '../program.js';
 import {addRollout} from './rollout.js';
 
@@ -19,6 +19,7 @@ interface Raw {
   readonly takeOver?: true;
   readonly detailedExitcode?: true;
   readonly out?: string;
+  readonly against?: string;
 }
 
 const timeoutOption = (): Option =>
@@ -92,25 +93,39 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Look before you leap:');
 
   verb(program, 'plan', 'print what apply would do')
+    .addOption(againstOption())
     .option('--detailed-exitcode', 'end with 2 when something would change')
     .option('--out <file>', 'save it, for a later `apply <file>` that refuses it if anything has moved on')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const {detailedExitcode = false, out} = raw;
-      const options = {...files(raw), verb: 'plan' as const, detailedExitcode, ...(out !== undefined && {out})};
-      choose(() => import('../commands/diff.js'), [], options);
+      const {detailedExitcode = false, out, against} = raw;
+      if (out !== undefined && against !== undefined) {
+        command.error('error: --out saves what would be done here, which --against does not look at');
+      }
+      const options = {...files(raw), verb: 'plan' as const, detailedExitcode};
+      if (against !== undefined) return chooseAgainst(choose, {...options, against});
+      choose(() => import('../commands/diff.js'), [], {...options, ...(out !== undefined && {out})});
     });
 
-  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error').action(
-    (_options, command: Commander) => {
-      const options = {...files(command.optsWithGlobals<Raw>()), verb: 'diff' as const, detailedExitcode: false};
+  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error')
+    .addOption(againstOption())
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      const options = {...files(raw), verb: 'diff' as const, detailedExitcode: false};
+      if (raw.against !== undefined) return chooseAgainst(choose, {...options, against: raw.against});
       choose(() => import('../commands/diff.js'), [], options);
-    },
-  );
+    });
 
   verb(program, 'validate', 'check the file, change nothing').action((_options, command: Commander) => {
     choose(() => import('../commands/validate.js'), [], files(command.optsWithGlobals<Raw>()));
   });
+}
+
+const againstOption = (): Option =>
+  new Option('--against <ref|path>', 'compare with what is declared in a git branch, tag or commit, or in other files');
+
+function chooseAgainst(choose: Choose, options: AgainstOptions): void {
+  choose(() => import('../commands/diff-against.js'), [], options);
 }
 
 /** A verb that reads fleet files. */
