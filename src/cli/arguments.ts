@@ -32,6 +32,13 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
+/** @throws {InvalidArgumentError} for anything but a whole number from 1. */
+export function parsePositive(text: string): number {
+  const count = parseCount(text);
+  if (count === 0) throw new InvalidArgumentError('Expected a whole number, 1 or more.');
+  return count;
+}
+
 /** @throws {InvalidArgumentError} */
 export function parsePort(text: string): number {
   const port = parseCount(text);

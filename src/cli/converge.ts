@@ -15,6 +15,8 @@ import type {HeldLock} from '../registry/locks.js';
 import type {CommandContext} from './context.js';
 import {askController, watchController} from './controller-link.js';
 import {silentLogger} from './logger.js';
+import {Steadiness} from './steady.js';
+import type {Crashed, SteadyOptions} from './steady.js';
 import {wire} from './wire.js';
 
 /** How far to go: until every process answers, or until every chat would be answered. */
@@ -27,17 +29,23 @@ export interface ConvergeOptions {
   readonly heal?: boolean;
   /** By ai id: only these are waited for, whether they are to run or to go. Absent: all of `records`. */
   readonly only?: ReadonlySet<string>;
+  /** What is wanted of it once it is reached, if more than a moment. */
+  readonly steady?: SteadyOptions;
   /** Told of every status on the way. */
   readonly progress?: (status: FleetStatus) => void;
 }
 
 export interface Convergence {
-  /** `stuck`: only a person or a provider can help; `late`: the time was up. */
-  readonly result: 'done' | 'stuck' | 'late';
+  /** `stuck`: only a person or a provider can help; `late`: the time was up; `crashed`: one did, as often as was to be borne. */
+  readonly result: 'done' | 'stuck' | 'late' | 'crashed';
   readonly through: 'controller' | 'here';
   readonly statuses: readonly FleetStatus[];
   /** Who is not where the goal wants it, and why. */
   readonly unmet: readonly Unmet[];
+  /** Who did, where that is the result. */
+  readonly crashed?: Crashed;
+  /** Where the time was up: all was as wanted, and not for long enough. */
+  readonly unsteady?: true;
 }
 
 interface Unmet {
@@ -68,7 +76,8 @@ export async function converge(
       try {
         const applied = options.heal ? records.map(recordId) : [];
         await askController(running.socketPath, {type: 'load', applied}, signal);
-        return await follow(watchController(running.socketPath, signal), records, options, 'controller', signal);
+        const open = (until: AbortSignal) => watchController(running.socketPath, until);
+        return await follow(open, records, options, 'controller', signal);
       } catch (error) {
         // It may just have ended: then somebody else, or we, take over.
         if (await findController(context.home)) throw error;
@@ -95,20 +104,33 @@ async function convergeHere(
   signal: AbortSignal,
 ): Promise<Convergence> {
   const ports = wire({home: context.home, environment: context.environment, log: silentLogger});
-  const statuses: FleetStatus[] = [];
-  const unmet: Unmet[] = [];
-  let result: Convergence['result'] = 'done';
   try {
-    for (const record of records) {
-      const one = await convergeFleet(ports, record, options, signal);
-      statuses.push(...one.statuses);
-      unmet.push(...one.unmet);
-      if (one.result !== 'done') result = result === 'late' ? 'late' : one.result;
-    }
-    return {result, through: 'here', statuses, unmet};
+    const {steady, ...first} = options;
+    const crashes = steady?.failAfterCrashes === undefined ? {} : {failAfterCrashes: steady.failAfterCrashes};
+    const one = (record: FleetRecord, more: ConvergeOptions) => convergeFleet(ports, record, more, signal);
+    const each: Convergence[] = [];
+    for (const record of records) each.push(await one(record, {...first, steady: {stableForMs: 0, ...crashes}}));
+    const all = together(each);
+    if (all.result !== 'done' || steady === undefined || steady.stableForMs === 0) return all;
+    // Now that all are there, all have to stay.
+    return together(await Promise.all(records.map(record => one(record, options))));
   } finally {
     await lead.release();
   }
+}
+
+/** What becomes of several fleets is the worst of what becomes of each. */
+function together(each: readonly Convergence[]): Convergence {
+  const worst = (['crashed', 'late', 'stuck'] as const).find(result => each.some(one => one.result === result));
+  const crashed = each.find(one => one.crashed)?.crashed;
+  return {
+    result: worst ?? 'done',
+    through: 'here',
+    statuses: each.flatMap(one => one.statuses),
+    unmet: each.flatMap(one => one.unmet),
+    ...(crashed && {crashed}),
+    ...(each.some(one => one.unsteady) && {unsteady: true}),
+  };
 }
 
 async function convergeFleet(
@@ -122,7 +144,7 @@ async function convergeFleet(
   const controller = new Controller({ports, version, follow: false, only, parallel, heal});
   try {
     await controller.start();
-    return await follow(statusesOf(controller, signal), [record], options, 'here', signal);
+    return await follow(until => statusesOf(controller, until), [record], options, 'here', signal);
   } finally {
     await controller.close();
   }
@@ -149,31 +171,75 @@ async function* statusesOf(controller: Controller, signal: AbortSignal): AsyncGe
   }
 }
 
-/** Looks at every status that comes until the goal is reached, or nothing but others' doing could reach it. */
+/** Looks at every status that comes until the goal is reached and kept, or nothing but others' doing could reach it. */
 async function follow(
-  stream: AsyncIterable<FleetStatus>,
+  open: (until: AbortSignal) => AsyncGenerator<FleetStatus>,
   records: readonly FleetRecord[],
   options: ConvergeOptions,
   through: Convergence['through'],
   signal: AbortSignal,
 ): Promise<Convergence> {
   const last = new Map<string, FleetStatus>();
-  const summarize = (late: boolean): Convergence => {
+  const steady = new Steadiness(options.steady ?? {stableForMs: 0});
+  const summarize = (): Convergence => {
     const views = records.map(record => judge(record, last.get(recordId(record)), options));
     const unmet = views.flatMap(view => view.unmet);
     const waiting = views.some(view => view.unknown) || unmet.some(u => !u.stuck);
     const result = waiting ? 'late' : unmet.length > 0 ? 'stuck' : 'done';
-    return {result: late || result !== 'late' ? result : 'late', through, statuses: [...last.values()], unmet};
+    return {result, through, statuses: [...last.values()], unmet};
   };
-  for await (const status of stream) {
-    if (!records.some(record => recordId(record) === recordId(status))) continue;
-    last.set(recordId(status), status);
-    options.progress?.(status);
-    const now = summarize(false);
-    if (now.result !== 'late') return now;
+  const enough = new AbortController();
+  const stream = open(AbortSignal.any([signal, enough.signal]));
+  let now = summarize();
+  let next = stream.next();
+  try {
+    for (;;) {
+      const leftMs = steady.leftMs(now.result === 'done', performance.now());
+      if (leftMs === 0) return now;
+      if (now.result === 'stuck') return options.steady?.failAfterCrashes === undefined ? now : asCrash(now);
+      const item = await within(leftMs, next);
+      if (item === undefined) continue; // it has stayed as it was for long enough
+      if (item.done) break;
+      next = stream.next();
+      const status = item.value;
+      if (!records.some(record => recordId(record) === recordId(status))) continue;
+      last.set(recordId(status), status);
+      options.progress?.(status);
+      steady.see(status);
+      now = summarize();
+      if (steady.crashed) return {...now, result: 'crashed', crashed: steady.crashed};
+    }
+  } finally {
+    enough.abort();
+    await next.catch(() => undefined); // what it was waiting for counts no more
   }
   if (!signal.aborted) throw new Error('the controller ended while we waited for it');
-  return summarize(true);
+  return now.result === 'done' ? {...now, result: 'late', unsteady: true} : now;
+}
+
+/** Whoever counts crashes takes a crash loop for enough of them, however many they were. */
+function asCrash(now: Convergence): Convergence {
+  const looping = now.unmet.find(({why}) => why.reason === 'CrashLoop');
+  if (!looping) return now;
+  const {name, status} = looping.specialist;
+  const {restarts: crashes, lastExit} = status;
+  return {
+    ...now,
+    result: 'crashed',
+    crashed: {namespace: looping.namespace, name, crashes, ...(lastExit && {lastExit})},
+  };
+}
+
+/** undefined: `ms` were over first. */
+async function within<T>(ms: number | undefined, work: Promise<T>): Promise<T | undefined> {
+  if (ms === undefined) return work;
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>(resolve => (timer = setTimeout(resolve, ms, undefined)));
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function judge(

@@ -13,7 +13,15 @@ export interface FileOptions extends GlobalOptions {
   readonly files: readonly string[];
 }
 
-export interface UpOptions extends FileOptions {
+/** What of a convergence is to be kept, before a command says that it is done. */
+export interface SteadyFlags {
+  /** `--stable-for`; 0: being Ready once is enough. */
+  readonly stableForMs: number;
+  /** `--fail-after-crashes`, of one specialist. */
+  readonly failAfterCrashes?: number;
+}
+
+export interface UpOptions extends FileOptions, SteadyFlags {
   readonly timeoutMs: number;
   readonly yes: boolean;
   readonly takeOver: boolean;
@@ -23,7 +31,7 @@ export interface DownOptions extends FileOptions {
   readonly timeoutMs: number;
 }
 
-export interface ApplyOptions extends FileOptions {
+export interface ApplyOptions extends FileOptions, SteadyFlags {
   readonly wait: boolean;
   readonly timeoutMs: number;
   readonly dryRun: boolean;

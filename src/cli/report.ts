@@ -5,8 +5,9 @@ import type {ExitCode} from '../api/errors.js';
 import type {FleetStatus} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Convergence, Goal} from './converge.js';
+import type {Crashed} from './steady.js';
 import {writeLine} from './output.js';
-import {pullText} from './print/amounts.js';
+import {countText, exitText, pullText} from './print/amounts.js';
 import {qualifiedName} from './view.js';
 
 /** One line per specialist (of `meant`, by ai id; absent: all) and turn, as it comes; plain on a terminal and elsewhere. */
@@ -46,10 +47,16 @@ export async function interrupted(context: CommandContext, {through}: Convergenc
 /** Says who is not where it should be, and why. */
 export async function reportConvergence(
   context: CommandContext,
-  {result, unmet}: Convergence,
-  {goal, timeoutMs}: {readonly goal: Goal; readonly timeoutMs: number},
+  {result, unmet, crashed, unsteady}: Convergence,
+  {goal, timeoutMs, stableForMs = 0}: {readonly goal: Goal; readonly timeoutMs: number; readonly stableForMs?: number},
 ): Promise<ExitCode> {
   if (result === 'done') return exitCodes.ok;
+  if (crashed) return reportCrash(context, crashed);
+  if (unsteady) {
+    const time = `${stableForMs / 1000} s in a row within ${timeoutMs / 1000} s`;
+    await writeLine(context.stderr, `all were Ready, and not for ${time}`);
+    return exitCodes.notReady;
+  }
   const state = goal === 'ready' ? 'Ready' : 'running';
   const head =
     result === 'stuck'
@@ -62,4 +69,17 @@ export async function reportConvergence(
   }
   if (unmet.length === 0) await writeLine(context.stderr, '  the controller has not come to it yet');
   return exitCodes.notReady;
+}
+
+async function reportCrash(context: CommandContext, {namespace, name, crashes, lastExit}: Crashed): Promise<ExitCode> {
+  const who = qualifiedName({name, namespace});
+  const how = lastExit === undefined ? '' : `, with ${exitText(lastExit)}`;
+  const tail = lastExit?.stderrTail ?? [];
+  await writeLine(
+    context.stderr,
+    `${who} crashed ${countText(crashes, 'time')}${how}${tail.length > 0 ? '; its last words:' : ''}`,
+  );
+  for (const line of tail) await writeLine(context.stderr, `  ${line}`);
+  await writeLine(context.stderr, `its log: tekton-ai logs ${who}`);
+  return exitCodes.failed;
 }

@@ -16,6 +16,7 @@ function parse(line: string): Pick<Invocation, 'args' | 'options' | 'home' | 'co
 const applyDefaults = {
   files: [],
   wait: false,
+  stableForMs: 0,
   timeoutMs: 60_000,
   dryRun: false,
   prune: true,
@@ -26,14 +27,19 @@ const applyDefaults = {
 
 describe('flags', () => {
   test.each<[string, readonly string[], object]>([
-    ['up', [], {files: [], timeoutMs: 60_000, yes: false, takeOver: false}],
-    ['up --take-over', [], {files: [], timeoutMs: 60_000, yes: false, takeOver: true}],
+    ['up', [], {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false}],
+    [
+      'apply --stable-for 10s --fail-after-crashes 3',
+      [],
+      {...applyDefaults, wait: true, stableForMs: 10_000, failAfterCrashes: 3},
+    ],
+    ['up --take-over', [], {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: true}],
     [
       'up -f a.yaml --file b --timeout 2m --yes',
       [],
-      {files: ['a.yaml', 'b'], timeoutMs: 120_000, yes: true, takeOver: false},
+      {files: ['a.yaml', 'b'], stableForMs: 0, timeoutMs: 120_000, yes: true, takeOver: false},
     ],
-    ['up -f -', [], {files: ['-'], timeoutMs: 60_000, yes: false, takeOver: false}],
+    ['up -f -', [], {files: ['-'], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false}],
     ['down --timeout 500ms', [], {files: [], timeoutMs: 500}],
     ['apply', [], applyDefaults],
     ['apply --wait --dry-run --take-over', [], {...applyDefaults, wait: true, dryRun: true, takeOver: true}],

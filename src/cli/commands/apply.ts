@@ -35,7 +35,7 @@ export const run: Command<ApplyOptions> = async (context, [planFile], options) =
   const {interrupted, progressLines, reportConvergence} = await import('../report.js');
   const goal = options.wait ? 'ready' : 'live';
   const progress = progressLines(context);
-  const convergence = await converge(context, records, {...options, goal, heal: true, progress});
+  const convergence = await converge(context, records, {...options, goal, steady: options, heal: true, progress});
   if (context.signal.aborted) return interrupted(context, convergence);
   const exitCode = await reportConvergence(context, convergence, {...options, goal});
   if (changes && convergence.through === 'here') {

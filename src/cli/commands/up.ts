@@ -17,7 +17,7 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   const controller = await ensureController(context);
   const goal = 'ready';
   const progress = progressLines(context);
-  const convergence = await converge(context, records, {...options, goal, heal: true, progress});
+  const convergence = await converge(context, records, {...options, goal, steady: options, heal: true, progress});
   if (context.signal.aborted) return interrupted(context, convergence);
   await get(context, [], {output: 'table', watch: false});
   const exitCode = await reportConvergence(context, convergence, {...options, goal});

@@ -46,3 +46,9 @@ export function pullText(pull: PullStatus, step = 1): string {
 function withRest(amount: number, unit: string, rest: number, restUnit: string): string {
   return rest === 0 ? `${amount}${unit}` : `${amount}${unit}${rest}${restUnit}`;
 }
+
+/** How a process ended. */
+export function exitText({code, signal}: {readonly code?: number; readonly signal?: string}): string {
+  if (signal !== undefined) return `signal ${signal}`;
+  return code === undefined ? 'not known how (it was no child of the controller)' : `exit code ${code}`;
+}

@@ -1,7 +1,7 @@
 /** Everything about one specialist, as `describe` prints it. */
 import type {Budget, BudgetState, FleetEvent, SpecialistSpec, Usage} from '../../api/types.js';
 import {modelText, type SpecialistView} from '../view.js';
-import {ageText} from './amounts.js';
+import {ageText, exitText} from './amounts.js';
 import {eventLine} from './events.js';
 import {phaseText, type Style} from './style.js';
 import {tableText} from './table.js';
@@ -121,11 +121,6 @@ function budgetText({tokensPerDay, costPerDay, mode}: Budget, state: BudgetState
   ];
   const stands = state === undefined ? '' : state.exceeded ? `: spent on ${state.day} (UTC)` : ': not spent';
   return `${limits.join(' or ')} a day (${mode})${stands}`;
-}
-
-function exitText({code, signal}: {readonly code?: number; readonly signal?: string}): string {
-  if (signal !== undefined) return `signal ${signal}`;
-  return code === undefined ? 'not known how (it was no child of the controller)' : `exit code ${code}`;
 }
 
 function fieldsText(fields: readonly Field[]): string {

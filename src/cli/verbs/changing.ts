@@ -1,8 +1,8 @@
 /** The verbs that change what runs. */
 import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
-import {collect, parseBoolean, parseDuration} from '../arguments.js';
-import type {AgainstOptions, DeleteOptions} from '../options.js';
+import {collect, parseBoolean, parseDuration, parsePositive} from '../arguments.js';
+import type {AgainstOptions, DeleteOptions, SteadyFlags} from '../options.js';
 import type {Choose} from '../program.js';
 import {addRollout} from './rollout.js';
 
@@ -20,22 +20,36 @@ interface Raw {
   readonly detailedExitcode?: true;
   readonly out?: string;
   readonly against?: string;
+  readonly stableFor: number;
+  readonly failAfterCrashes?: number;
 }
 
 const timeoutOption = (): Option =>
   new Option('--timeout <duration>', 'how long to wait').argParser(parseDuration).default(60_000, '60s');
+
+const stableForOption = (): Option =>
+  new Option('--stable-for <duration>', 'how long all has to stay Ready, within --timeout')
+    .argParser(parseDuration)
+    .default(0, 'a moment');
+
+const failAfterCrashesOption = (): Option =>
+  new Option('--fail-after-crashes <count>', 'end with 1 once a specialist has crashed so often').argParser(
+    parsePositive,
+  );
 
 export function addChangingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Converge:');
 
   verb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
     .addOption(timeoutOption())
+    .addOption(stableForOption())
+    .addOption(failAfterCrashesOption())
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
       const {timeout: timeoutMs, yes = false, takeOver = false} = raw;
-      choose(() => import('../commands/up.js'), [], {...files(raw), timeoutMs, yes, takeOver});
+      choose(() => import('../commands/up.js'), [], {...files(raw), ...steady(raw, command), timeoutMs, yes, takeOver});
     });
 
   verb(program, 'down', 'stop the fleet and its controller; forgets nothing')
@@ -48,6 +62,8 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
   verb(program, 'apply', 'make it so once, with the controller where one runs')
     .option('--wait', 'wait until all is Ready')
     .addOption(timeoutOption())
+    .addOption(stableForOption())
+    .addOption(failAfterCrashesOption())
     .option('--dry-run', 'print the plan, change nothing')
     .option('--prune [boolean]', 'stop what the file no longer declares', parseBoolean, true)
     .option('--no-prune', 'leave running what the file no longer declares')
@@ -59,7 +75,8 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       const raw = command.optsWithGlobals<Raw>();
       choose(() => import('../commands/apply.js'), plan === undefined ? [] : [plan], {
         ...files(raw),
-        wait: raw.wait ?? false,
+        ...steady(raw, command),
+        wait: raw.wait ?? raw.stableFor > 0,
         timeoutMs: raw.timeout,
         dryRun: raw.dryRun ?? false,
         prune: raw.prune,
@@ -138,6 +155,14 @@ function verb(program: Commander, name: string, description: string): Commander 
         .argParser(collect)
         .default([], 'the nearest tekton-ai.yaml'),
     );
+}
+
+function steady({stableFor: stableForMs, failAfterCrashes, timeout}: Raw, command: Commander): SteadyFlags {
+  if (stableForMs > timeout) {
+    const [wanted, given] = [stableForMs / 1000, timeout / 1000];
+    command.error(`error: --stable-for of ${wanted}s does not fit into a --timeout of ${given}s`);
+  }
+  return {stableForMs, ...(failAfterCrashes !== undefined && {failAfterCrashes})};
 }
 
 function files(raw: Raw) {
