@@ -65,6 +65,11 @@ export class InvalidInputError extends TektonError {
   }
 }
 
+/** The local policy forbids what a repository declares. */
+export class PolicyViolationError extends InvalidInputError {
+  override readonly name = 'PolicyViolationError';
+}
+
 /** A source that can't be read is an error, never an empty desired list. */
 export class SourceUnavailableError extends TektonError {
   override readonly name: string = 'SourceUnavailableError';

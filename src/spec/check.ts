@@ -16,6 +16,7 @@ import type {SourceDocument} from './document.js';
 import {defaultsPath, dependenciesOf, effective} from './fleet.js';
 import type {Entry, Fleet} from './fleet.js';
 import type {KnownProvider} from './providers.js';
+import {refusalOf} from './worker-variables.js';
 
 /** All that is wrong inside of one fleet. Parts that the schema has refused are absent and nothing is said of them. */
 export function checkFleet(fleet: Fleet, providers: ReadonlyMap<string, KnownProvider>): readonly Problem[] {
@@ -281,16 +282,13 @@ function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
 }
 
-/** Variables that make a process load or do something else, or that are tekton-ai's own. */
-const loaderVariables =
-  /^(NODE_OPTIONS|NODE_PATH|NODE_CHANNEL_.*|NODE_REPL_.*|LD_.*|DYLD_.*|GCONV_PATH|OPENSSL_(CONF|MODULES|ENGINES)|TEKTON_AI_.*)$/i;
-
 function checkEnv(source: SourceDocument, path: Path, {env = {}}: SpecialistFields): readonly Problem[] {
-  return Object.keys(env)
-    .filter(name => loaderVariables.test(name))
-    .map(name =>
-      source.problem([...path, name], 'key', `\`${name}\` may not be set: it changes what the worker's process is`),
-    );
+  return Object.keys(env).flatMap(name => {
+    const reason = refusalOf(name, 'file');
+    return reason === undefined
+      ? []
+      : [source.problem([...path, name], 'key', `\`${name}\` may not be set: ${reason}`)];
+  });
 }
 
 function checkDependencies(fleet: Fleet): readonly Problem[] {

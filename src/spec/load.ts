@@ -1,7 +1,8 @@
 /** Files to desired state. The one door: what comes out is typed, checked and complete, or nothing does. */
 import {isAbsolute, join} from 'node:path';
-import {InvalidInputError, SourceUnavailableError} from '../api/errors.js';
+import {InvalidInputError, PolicyViolationError, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
+import type {Trust} from '../api/policy.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
 import {checkCanarySchemas} from './check-canary.js';
@@ -14,6 +15,8 @@ import {fleetOf} from './fleet.js';
 import type {Fleet} from './fleet.js';
 import {gather} from './gather.js';
 import type {Gathered, GatherOptions, Group} from './gather.js';
+import {checkPolicy} from './policy-check.js';
+import type {PolicyFacts} from './policy-check.js';
 import {knownProviders} from './providers.js';
 import {revisionOf} from './revision.js';
 import {OutsideError} from './within.js';
@@ -23,6 +26,8 @@ export interface LoadOptions extends GatherOptions {
   readonly environment: Variables;
   /** Expertise that comes with tekton-ai; a component that is in neither place gets a generic one. */
   readonly shippedExpertise: ShippedExpertise;
+  /** What a repository's files may do while they are loaded. Absent: they are the operator's own, and may do all. */
+  readonly trust?: Trust;
 }
 
 /**
@@ -96,41 +101,39 @@ async function withEnvironment(
   }
 }
 
-export interface CheckoutOptions {
-  /** Absolute: where the commit was checked out. */
+export interface CheckoutOptions extends PolicyFacts {
+  /** Absolute: where the commit was checked out. Recorded paths say `trust.source.checkout` in its place. */
   readonly root: string;
-  /** Absolute: what recorded paths say in place of `root`: the link that is switched from one revision to the next. */
-  readonly as: string;
   /** Of the GitSource: a file, or a folder for the `*.yaml` directly in it, relative to `root`. */
   readonly path: string;
-  /** `<namespace>/<name>` of the GitSource, and its address as it may be shown. */
-  readonly source: string;
-  readonly url: string;
   /** The commit. */
   readonly revision: string;
-  /** Folders outside that `include` may reach, of the local policy. */
-  readonly also?: readonly string[];
   readonly environment: Variables;
   readonly shippedExpertise: ShippedExpertise;
 }
 
 /**
- * The fleets that a checkout of a repository declares, below `path`. Nothing outside of it is read. What a policy has
- * to say of them is not asked here: `checkPolicy` does.
+ * The fleets that a checkout of a repository declares, below `path`, all of them allowed by the policy. Nothing is read
+ * outside of the checkout and the folders that the policy adds.
  *
- * @throws {InvalidInputError} with every problem, files named relative to `root`
+ * @throws {PolicyViolationError} with all that the policy forbids, files named relative to `root`
+ * @throws {InvalidInputError} with every other problem
  * @throws {SourceUnavailableError} where there is no such path, or nothing in it: never an empty desired list
  */
 export async function loadCheckout(options: CheckoutOptions): Promise<readonly LoadedFleet[]> {
-  const {root, as, also = [], path, source, url, revision, environment, shippedExpertise} = options;
+  const {root, trust, path, revision, environment, shippedExpertise} = options;
+  const {name: source, url, checkout} = trust.source;
   const fleets = await loadFleets({
     paths: [path],
     cwd: root,
     environment,
     shippedExpertise,
     readStdin: async function* () {},
-    within: {root, as, also},
+    within: {root, as: checkout, also: trust.includes},
+    trust,
   });
+  const forbidden = fleets.flatMap(fleet => checkPolicy(fleet, options));
+  if (forbidden.length > 0) throw new PolicyViolationError(forbidden);
   return fleets.map(fleet => ({...fleet, source: {type: 'git', source, url, path}, revision}));
 }
 

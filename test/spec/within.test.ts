@@ -5,8 +5,8 @@ import {describe, expect, it, test} from '@jest/globals';
 import {InvalidInputError, SourceUnavailableError} from '../../src/api/errors.js';
 import type {Problem} from '../../src/api/errors.js';
 import type {LoadedFleet} from '../../src/api/types.js';
+import {trustOf} from '../../src/api/trust.js';
 import {loadCheckout} from '../../src/spec/load.js';
-import type {CheckoutOptions} from '../../src/spec/load.js';
 import {filesWithin, OutsideError} from '../../src/spec/within.js';
 import {fleetYaml, folderOf} from './files.js';
 
@@ -36,21 +36,28 @@ async function checkout(files: Readonly<Record<string, string>>, links: Links = 
   return base;
 }
 
-async function loadFrom(base: string, options: Partial<CheckoutOptions> = {}): Promise<readonly LoadedFleet[]> {
+interface Load {
+  readonly root: string;
+  readonly path: string;
+  readonly also: readonly string[];
+}
+
+async function loadFrom(base: string, options: Partial<Load> = {}): Promise<readonly LoadedFleet[]> {
+  const {root = join(base, 'repo'), path = 'envs/dev', also = []} = options;
+  const policy = {sources: [{match: {name: '*'}, includes: also}]};
+  const url = 'https://git.example.com/acme/platform.git';
   return loadCheckout({
-    root: join(base, 'repo'),
-    as: join(base, 'checkout'),
-    path: 'envs/dev',
-    source: 'default/platform',
-    url: 'https://git.example.com/acme/platform.git',
+    root,
+    path,
+    trust: trustOf(policy, {name: 'default/platform', url, checkout: join(base, 'checkout')}),
+    policyFile: join(base, 'policy.yaml'),
     revision,
     environment: {},
     shippedExpertise: () => Promise.resolve(undefined),
-    ...options,
   });
 }
 
-async function problemsIn(base: string, options: Partial<CheckoutOptions> = {}): Promise<readonly Problem[]> {
+async function problemsIn(base: string, options: Partial<Load> = {}): Promise<readonly Problem[]> {
   try {
     await loadFrom(base, options);
   } catch (error) {
