@@ -1,4 +1,5 @@
 /** The documents that people write, as they stand after the schema has accepted them. */
+import type {CommandDestination, FileDestination, NotificationFilter, WebhookDestination} from './notifications.js';
 import type {
   Budget,
   Canary,
@@ -56,6 +57,17 @@ export interface FleetFields {
   readonly specialists?: readonly SpecialistEntry[];
   readonly allowMassPrune?: boolean;
   readonly driftPolicy?: DriftPolicy;
+  readonly notifications?: readonly NotificationEntry[];
+}
+
+/** Where to, exactly one of the destinations. */
+export interface NotificationEntry {
+  readonly name: string;
+  readonly on?: Partial<NotificationFilter>;
+  readonly minIntervalSeconds?: number;
+  readonly webhook?: Pick<WebhookDestination, 'url'> & Partial<Omit<WebhookDestination, 'type'>>;
+  readonly command?: Pick<CommandDestination, 'argv'> & Partial<Omit<CommandDestination, 'type'>>;
+  readonly file?: Omit<FileDestination, 'type'>;
 }
 
 interface Metadata {

@@ -43,6 +43,9 @@ const dnsLabel = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 const componentName = '^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$';
 const variableName = '^[A-Za-z_][A-Za-z0-9_]*$';
 const httpUrl = '^https?://[^\\s/]+';
+const headerName = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+const reasonPattern = '^[A-Za-z*]+$';
+const namePattern = '^[a-z0-9*-]+$';
 const visibleText = '^[^\\s\\u0000-\\u001f]([^\\u0000-\\u001f]*[^\\s\\u0000-\\u001f])?$';
 
 /** What a value must be, by the pattern that it failed. */
@@ -53,6 +56,9 @@ export const patternMeanings: Readonly<Record<string, string>> = {
     "a component's name: lower-case letters, digits, `-` and `_`, at most 63, beginning and ending with a letter or digit",
   [variableName]: 'the name of an environment variable: letters, digits and `_`, not beginning with a digit',
   [httpUrl]: 'a URL that begins with http:// or https://',
+  [headerName]: 'the name of an HTTP header',
+  [reasonPattern]: 'the reason of an event: letters, and `*` for any',
+  [namePattern]: "a specialist's name: lower-case letters, digits and `-`, and `*` for any",
   [visibleText]: 'one line of text without control characters or spaces at its ends',
 };
 
@@ -471,6 +477,104 @@ const provider = mapping(
   {title: 'Provider', required: ['type']},
 );
 
+const textOrSecret = {
+  type: ['string', 'object'],
+  minLength: 1,
+  properties: secretProperties,
+  additionalProperties: false,
+  minProperties: 1,
+  maxProperties: 1,
+} as const satisfies JsonSchema;
+
+const template = {
+  ...text,
+  description: 'Mustache: {{reason}}, {{message}}, {{specialist}} and the like. Absent: the event as JSON.',
+  examples: ['{"text": "{{fleet}}: {{reason}} {{specialist}} {{message}}"}'],
+} as const satisfies JsonSchema;
+
+const notification = mapping(
+  {
+    name: {...name, description: 'How people name it: in events, and in `notify test`.'},
+    on: mapping(
+      {
+        reasons: {
+          type: 'array',
+          items: {type: 'string', pattern: reasonPattern},
+          uniqueItems: true,
+          description: 'Reasons of events; `*` stands for any letters. Absent: every one.',
+          examples: [['CrashLoop', 'Source*']],
+        },
+        types: {
+          type: 'array',
+          items: {type: 'string', enum: ['Normal', 'Warning']},
+          uniqueItems: true,
+          description: 'Absent: Warning, or both where `reasons` are given.',
+        },
+        specialists: {
+          type: 'array',
+          items: {type: 'string', pattern: namePattern},
+          uniqueItems: true,
+          description: 'Names of specialists; `*` stands for any characters. Absent: all, and the fleet itself.',
+          examples: [['athena', 'lab-*']],
+        },
+      },
+      {title: 'Events', description: 'What is told. Absent: every Warning.'},
+    ),
+    minIntervalSeconds: {
+      type: 'number',
+      minimum: 0,
+      maximum: 86_400,
+      default: 0,
+      description: 'Of one reason and specialist one message at most in this time; the rest is counted.',
+    },
+    webhook: mapping(
+      {
+        url: {...textOrSecret, pattern: httpUrl, description: 'Where to; one that is a secret is referred to.'},
+        method: {type: 'string', enum: ['POST', 'PUT', 'PATCH'], default: 'POST'},
+        headers: {
+          type: 'object',
+          propertyNames: {pattern: headerName},
+          additionalProperties: textOrSecret,
+          description: 'Texts, or references to secrets.',
+          examples: [{Authorization: {env: 'HOOK_TOKEN'}}],
+        },
+        template,
+        secret: {...secret, description: 'Signs the body: X-Tekton-Signature-256: sha256=HMAC.'},
+        timeoutSeconds: {...seconds, default: 10, description: 'Of one try.'},
+        retries: {type: 'integer', minimum: 0, maximum: 20, default: 5, description: 'Tries after the first.'},
+      },
+      {title: 'Webhook', required: ['url']},
+    ),
+    command: mapping(
+      {
+        argv: {
+          type: 'array',
+          items: {type: 'string'},
+          description: "The program's absolute path and its arguments, in which {{reason}} and the like are filled in.",
+          examples: [['/usr/local/bin/notify', '{{reason}}']],
+        },
+        timeoutSeconds: {...seconds, default: 30},
+        env: {
+          type: 'object',
+          propertyNames: {pattern: variableName},
+          additionalProperties: textOrSecret,
+          description: 'Further variables: texts, or references to secrets.',
+        },
+      },
+      {title: 'Command', required: ['argv']},
+    ),
+    file: mapping(
+      {path: {...text, description: 'A line is appended for each; relative to this file.'}, template},
+      {title: 'File', required: ['path']},
+    ),
+  },
+  {
+    title: 'Notification',
+    required: ['name'],
+    examples: [{name: 'chat', on: {types: ['Warning']}, webhook: {url: {env: 'SLACK_URL'}}}],
+  },
+);
+
 const fleetSpec = mapping(
   {
     enabled: {type: 'boolean', default: true, description: 'false: the whole fleet is stopped.'},
@@ -519,6 +623,12 @@ const fleetSpec = mapping(
       default: 'heal',
       description:
         'What becomes of a worker that somebody reconfigured or drained by hand: put right, told of, or left alone.',
+    },
+    notifications: {
+      type: 'array',
+      items: notification,
+      maxItems: 64,
+      description: 'Who is told of events, and how.',
     },
   },
   {title: 'Fleet spec'},

@@ -3,6 +3,7 @@
  * Types only; every other floor imports from here.
  */
 import type {Condition, Reason} from './conditions.js';
+import type {NotificationSpec} from './notifications.js';
 
 export const apiVersion = 'tekton.ai/v1alpha1';
 
@@ -325,6 +326,8 @@ export interface LoadedFleet {
   readonly allowMassPrune: boolean;
   /** Absent from records of versions that knew none: heal. */
   readonly driftPolicy?: DriftPolicy;
+  /** Absent: nobody is told of anything. */
+  readonly notifications?: readonly NotificationSpec[];
   readonly source: Source;
   /** Every file that was read, absolute: what a watcher watches (folders of globs stand beside them in `watch`). */
   readonly files: readonly string[];

@@ -115,6 +115,7 @@ async function convergeHere(
     // Now that all are there, all have to stay.
     return together(await Promise.all(records.map(record => one(record, options))));
   } finally {
+    ports.notifications.close();
     await lead.release();
   }
 }

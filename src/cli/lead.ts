@@ -50,8 +50,9 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   // Statuses count as this controller's from here on.
   const startedAt = new Date().toISOString();
   const socketPath = controllerSocketPath(home);
+  const ports = wire({home, environment, log: options.log});
   const controller = new Controller({
-    ports: wire({home, environment, log: options.log}),
+    ports,
     version,
     follow: true,
     parallel,
@@ -95,6 +96,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     if (leads) await removeControllerRecord(home).catch(() => undefined);
     server?.close();
     await controller.close();
+    ports.notifications.close();
     if (leads) rmSync(socketPath, {force: true});
     await lock.release();
   }

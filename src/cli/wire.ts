@@ -19,6 +19,8 @@ import {loadFleets} from '../spec/load.js';
 import {resolveSecret} from '../spec/secrets.js';
 import {watchSources} from '../spec/watch.js';
 import {answerChecks, chats} from './canary-ports.js';
+import {notificationsOf} from './notifications.js';
+import type {ClosableNotifications} from './notifications.js';
 import {programFolder} from './package.js';
 import {registryOf} from './registry-port.js';
 
@@ -30,7 +32,12 @@ export interface WireOptions {
   readonly log: Logger;
 }
 
-export function wire({home, environment, log}: WireOptions): Ports {
+/** Ports whose notifications are ended with whoever leads. */
+export interface WiredPorts extends Ports {
+  readonly notifications: ClosableNotifications;
+}
+
+export function wire({home, environment, log}: WireOptions): WiredPorts {
   return {
     clock: realClock,
     random: Math.random,
@@ -43,6 +50,7 @@ export function wire({home, environment, log}: WireOptions): Ports {
     secrets: {resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile})},
     store: storeOf(home),
     sources: sourcesOf(),
+    notifications: notificationsOf({home, environment, log}),
     log,
   };
 }

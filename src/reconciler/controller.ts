@@ -45,6 +45,11 @@ const superfluousGraceMs = 10_000;
 /** How long the first statuses wait for the first look at the models, ms. */
 const firstLookMs = 1000;
 
+/** What is still to be told when the loop ends, ms: the next controller goes on with what is left. */
+const tellWithinMs = 1000;
+/** The same of a one-shot apply, after which nobody may come. */
+const tellAllWithinMs = 10_000;
+
 export class Controller {
   readonly #options: ControllerOptions;
   readonly #ports: Ports;
@@ -76,6 +81,9 @@ export class Controller {
     this.#options = options;
     this.#ports = ports;
     const events = (this.#events = new EventLog(ports));
+    ports.notifications?.connect((key, message) =>
+      events.add({type: 'Warning', reason: 'NotificationFailed', message, key}),
+    );
     const queue = (this.#queue = new KeyedQueue({
       clock,
       parallel,
@@ -210,6 +218,8 @@ export class Controller {
     await this.#registry.settle();
     await this.#board.settle();
     await this.#events.settle();
+    await this.#ports.notifications?.settle(this.#options.follow ? tellWithinMs : tellAllWithinMs);
+    await this.#events.settle();
   }
 
   async #takeInHand(): Promise<void> {
@@ -300,6 +310,7 @@ export class Controller {
   /** A record is new or another: who is declared, who is not any more, and a pass over each. */
   #declare(fleet: Fleet): void {
     const {record, key} = fleet;
+    this.#ports.notifications?.declare(record);
     const declared = new Set(record.specialists.map(d => d.aiId));
     for (const specialist of this.#specialists.inFleet(key)) {
       if (declared.has(specialist.aiId)) continue;

@@ -1,25 +1,26 @@
 /** Things that happened, in order, written in batches. */
 import {describeError} from '../api/errors.js';
+import type {EventReason} from '../api/events.js';
 import type {FleetError, FleetEvent} from '../api/types.js';
 import {fleetId} from './fleets.js';
 import type {FleetKey, Ports} from './ports.js';
 
 export interface NewEvent {
   readonly type: FleetEvent['type'];
-  readonly reason: string;
+  readonly reason: EventReason;
   readonly message: string;
   readonly key: FleetKey;
   readonly aiId?: string;
 }
 
 export class EventLog {
-  readonly #ports: Pick<Ports, 'clock' | 'store' | 'log'>;
+  readonly #ports: Pick<Ports, 'clock' | 'store' | 'log' | 'notifications'>;
   /** By fleet: the last of its Warnings. */
   readonly #lastErrors = new Map<string, FleetError>();
   #pending: FleetEvent[] = [];
   #writing: Promise<void> = Promise.resolve();
 
-  constructor(ports: Pick<Ports, 'clock' | 'store' | 'log'>) {
+  constructor(ports: Pick<Ports, 'clock' | 'store' | 'log' | 'notifications'>) {
     this.#ports = ports;
   }
 
@@ -39,7 +40,7 @@ export class EventLog {
   of(
     {key, aiId}: {readonly key: FleetKey; readonly aiId: string},
     type: FleetEvent['type'],
-    reason: string,
+    reason: EventReason,
     message: string,
   ): void {
     this.add({type, reason, message, key, aiId});
@@ -64,5 +65,6 @@ export class EventLog {
       // An audit line that can't be written must not stop the healing that it tells of.
       this.#ports.log.warn({error: describeError(error)}, 'cannot write events');
     }
+    this.#ports.notifications?.notify(events);
   }
 }

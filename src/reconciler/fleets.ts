@@ -1,5 +1,6 @@
 /** The declared side of the controller: fleet records, and the sources that they follow. */
 import {describeError, InvalidInputError, SourceUnavailableError} from '../api/errors.js';
+import type {EventReason} from '../api/events.js';
 import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
 import {MassPruneError, nextRecord, recordId} from './desired.js';
 import {claimsOf} from './plan.js';
@@ -24,7 +25,7 @@ export interface FleetsOptions {
   readonly only?: FleetKey;
   /** The record is another one than before, or its source's state is. */
   readonly changed: (fleet: Fleet) => void;
-  readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: string, message: string) => void;
+  readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
 }
 
 /** What a source says of a fleet. */

@@ -8,7 +8,7 @@ import type {Keeper} from './keeper.js';
 import type {Launcher} from './launcher.js';
 import type {FleetKey, Ports} from './ports.js';
 import type {Specialist} from './specialist.js';
-import type {Why} from './status.js';
+import type {Obstacle} from './launcher.js';
 
 export interface HandoversOptions {
   readonly ports: Pick<Ports, 'clock' | 'random'>;
@@ -33,7 +33,7 @@ export interface HandoverResult {
   /** Delay in ms until the next look is due, if one is. */
   readonly delayMs?: number;
   /** A launch would be of no use now. */
-  readonly blocked?: Why;
+  readonly blocked?: Obstacle;
 }
 
 /** How long after a failure the end of a worker that was the cause of it may be noticed. */

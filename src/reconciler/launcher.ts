@@ -6,8 +6,15 @@ import type {Desired, FleetRecord, LastExit, ResolvedProvider} from '../api/type
 import type {WorkerConfig} from '../protocol/control.js';
 import type {Worker} from '../runtime/runtime.js';
 import type {ModelMonitor, Target} from './models.js';
-import type {Why} from './status.js';
 import type {MovedFrom, PortAnswer, PortRequest, Ports} from './ports.js';
+
+/** Why nothing can be launched for now: each is an event as well. */
+type BlockedReason = Extract<Reason, 'PortsExhausted' | 'PortTaken' | 'RegistryUnavailable' | 'SecretMissing'>;
+
+export interface Obstacle {
+  readonly reason: BlockedReason;
+  readonly message: string;
+}
 
 export type LaunchResult =
   | {
@@ -17,7 +24,7 @@ export type LaunchResult =
       readonly movedFrom?: MovedFrom;
     }
   /** Launching would be of no use now; looked at again after `retryAfterMs`, or when the declaration changes. */
-  | {readonly type: 'blocked'; readonly reason: Reason; readonly message: string; readonly retryAfterMs: number}
+  | {readonly type: 'blocked'; readonly reason: BlockedReason; readonly message: string; readonly retryAfterMs: number}
   | {readonly type: 'failed'; readonly message: string; readonly exit: LastExit | undefined};
 
 const portAttempts = 5;
@@ -122,7 +129,7 @@ export class Launcher {
   }
 
   /** What would keep a launch from beginning, a secret that is missing: asked before a serving worker is stopped for it. */
-  async obstacle(desired: Desired, record: FleetRecord): Promise<Why | undefined> {
+  async obstacle(desired: Desired, record: FleetRecord): Promise<Obstacle | undefined> {
     const env = await this.#environment(desired, record);
     if ('type' in env) return env;
     const token = await this.#authToken(desired, record);
@@ -235,7 +242,7 @@ class BatchedAllocator {
 
 const lost: PortAnswer = {ok: false, reason: 'RegistryUnavailable', message: 'internal error: a port request was lost'};
 
-function blocked(reason: Reason, message: string): Blocked {
+function blocked(reason: BlockedReason, message: string): Blocked {
   return {type: 'blocked', reason, message, retryAfterMs: retryBlockedMs};
 }
 

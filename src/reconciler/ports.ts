@@ -145,6 +145,18 @@ export interface Logger {
   debug(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
+/** Who is told of events. Nothing of it ever throws, or holds the loop up. */
+export interface Notifications {
+  /** A fleet was taken over: who is told of its events is what its record says. */
+  declare(record: FleetRecord): void;
+  /** These happened, and were written down. */
+  notify(events: readonly FleetEvent[]): void;
+  /** `failed` is called with what could not be delivered. */
+  connect(failed: (key: FleetKey, message: string) => void): void;
+  /** Resolves when everything is delivered or given up, after `ms` at the latest. */
+  settle(ms: number): Promise<void>;
+}
+
 export interface Ports {
   readonly clock: Clock;
   /** In [0, 1). */
@@ -158,5 +170,7 @@ export interface Ports {
   readonly secrets: Secrets;
   readonly store: Store;
   readonly sources: Sources;
+  /** Absent: nobody is told of anything. */
+  readonly notifications?: Notifications;
   readonly log: Logger;
 }

@@ -1,5 +1,6 @@
 /** One pass over one specialist: look, take one step towards what is declared, say when to look again. */
 import {condition} from '../api/conditions.js';
+import type {EventReason} from '../api/events.js';
 import type {Desired, DriftPolicy, LastExit} from '../api/types.js';
 import {runningOf} from '../protocol/running.js';
 import {noFailures} from './backoff.js';
@@ -9,13 +10,12 @@ import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
 import {Handovers, mayBeReplaced} from './handovers.js';
 import type {Keeper} from './keeper.js';
-import type {Launcher} from './launcher.js';
+import type {Launcher, Obstacle} from './launcher.js';
 import type {ModelMonitor} from './models.js';
 import {planSpecialist} from './plan.js';
 import type {FleetKey, Ports} from './ports.js';
 import type {Specialist} from './specialist.js';
 import type {Specialists} from './specialists.js';
-import type {Why} from './status.js';
 import type {Observed} from './types.js';
 
 export interface StepsOptions {
@@ -118,7 +118,7 @@ export class Steps {
   }
 
   /** What serves is not stopped for what could not start. */
-  #hold(specialist: Specialist, {reason, message}: Why): Next {
+  #hold(specialist: Specialist, {reason, message}: Obstacle): Next {
     specialist.progress = undefined;
     if (specialist.blocked?.message !== message) this.#options.events.of(specialist, 'Warning', reason, message);
     specialist.blocked = {reason, message};
@@ -297,12 +297,12 @@ export class Steps {
   }
 
   /** Nothing of it is to run any more, predecessors included. */
-  async #stopAll(specialist: Specialist, reason: string, message: string): Promise<void> {
+  async #stopAll(specialist: Specialist, reason: EventReason, message: string): Promise<void> {
     await Promise.all([this.#stop(specialist, reason, message), endPredecessors(specialist)]);
   }
 
   /** Only who counts: a predecessor owes its last clients their answers, and is in nobody's way. */
-  async #stop(specialist: Specialist, reason: string, message: string): Promise<void> {
+  async #stop(specialist: Specialist, reason: EventReason, message: string): Promise<void> {
     const {specialists, events, touch, listenersChanged, pass} = this.#options;
     const {worker} = specialist;
     if (!worker) return;
@@ -338,7 +338,7 @@ export class Steps {
 }
 
 /** Reason and message of an event. */
-type Said = readonly [reason: string, message: string];
+type Said = readonly [reason: EventReason, message: string];
 
 function reconfigured(what: string): Said {
   return ['Reconfigured', `${what}, without a restart`];

@@ -58,15 +58,19 @@ export function openToRead(path: string): number | undefined {
 }
 
 /**
- * Opens `path` to append to and to read from, made (0600) if it is not there; the caller closes `fd`. A looser mode is mended.
+ * Opens `path` to append to and to read from, made (0600) if it is not there; the caller closes `fd`. A looser mode is mended,
+ * unless it is kept: that of a file that a person has chosen.
  *
  * @throws {NotOurFileError} something else stands there, or the file has a second name: another file of somebody's
  * @throws {TektonError} with the system's reason
  */
-export function openToAppend(path: string): OpenFile {
+export function openToAppend(path: string, {keepMode = false}: {readonly keepMode?: boolean} = {}): OpenFile {
   const {O_RDWR, O_APPEND, O_CREAT, O_NOFOLLOW, O_NONBLOCK} = constants;
   try {
-    const {fd, stat} = openOwn(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, isSingle);
+    const {fd, stat} = openOwn(path, O_RDWR | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK, {
+      isOurs: isSingle,
+      keepMode,
+    });
     return {fd, size: stat.size};
   } catch (error) {
     throw fileError(`cannot write ${path}`, error);
@@ -105,14 +109,17 @@ export function renameOver(from: string, to: string): void {
 function openOwn(
   path: string,
   flags: number,
-  isOurs: (stat: Stats) => boolean = () => true,
+  {
+    isOurs = () => true,
+    keepMode = false,
+  }: {readonly isOurs?: (stat: Stats) => boolean; readonly keepMode?: boolean} = {},
 ): {fd: number; stat: Stats} {
   const fd = openNow(path, flags);
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw notOurs(path, stat.isDirectory() ? 'a folder' : 'a pipe or a device');
     if (!isOurs(stat)) throw notOurs(path, 'a file that has another name as well (a hard link)');
-    if ((flags & constants.O_CREAT) !== 0 && (stat.mode & 0o077) !== 0) fchmodSync(fd, 0o600);
+    if (!keepMode && (flags & constants.O_CREAT) !== 0 && (stat.mode & 0o077) !== 0) fchmodSync(fd, 0o600);
     return {fd, stat};
   } catch (error) {
     closeSync(fd);

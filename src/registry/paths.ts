@@ -38,6 +38,8 @@ export interface StatePaths {
   readonly fleet: (key: FleetKey) => string;
   readonly fleetHistory: (key: FleetKey) => string;
   readonly fleetStatus: (key: FleetKey) => string;
+  /** How far the fleet's notifications have come in the event log. */
+  readonly notifications: (key: FleetKey) => string;
   readonly log: (aiId: string) => string;
   readonly launchRecord: (aiId: string) => string;
   /** Conversations that outlive workers: all of them, and one specialist's. */
@@ -80,6 +82,7 @@ export function statePaths(home: string): StatePaths {
     fleet: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.json'),
     fleetHistory: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.history.jsonl'),
     fleetStatus: key => inFolder('status', `${key.namespace}.${key.name}`, '.json'),
+    notifications: key => inFolder('notifications', `${key.namespace}.${key.name}`, '.json'),
     log: aiId => inFolder('logs', aiId, '.log'),
     launchRecord: aiId => inFolder('run', aiId, '.json'),
     allSessions: join(home, 'sessions'),

@@ -41,6 +41,7 @@ export function referencesOf(fleet: Fleet): readonly Reference[] {
       ? [
           ...filesIn(document, ['spec', 'providers'], fields.providers),
           ...filesIn(document, defaultsPath, fields.defaults),
+          ...filesIn(document, ['spec', 'notifications'], fields.notifications),
         ]
       : []),
     ...entries.flatMap(({source, path, fields: own}) => filesIn(source, path, own)),

@@ -15,6 +15,7 @@ import {fleetOf} from './fleet.js';
 import type {Fleet} from './fleet.js';
 import {gather} from './gather.js';
 import type {Gathered, GatherOptions, Group} from './gather.js';
+import {checkNotifications, notificationsOf} from './notifications.js';
 import {checkPolicy} from './policy-check.js';
 import type {PolicyFacts} from './policy-check.js';
 import {knownProviders} from './providers.js';
@@ -57,6 +58,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     ...read.flatMap(({misplaced}) => misplaced),
     ...(await links),
     ...known.flatMap(({fleet, providers}) => checkFleet(fleet, providers)),
+    ...(await Promise.all(known.map(({fleet}) => checkNotifications(fleet)))).flat(),
     ...checkTogether(known.map(({fleet}) => fleet)),
     ...(await Promise.all(known.map(({fleet}) => checkCanarySchemas(fleet)))).flat(),
   ];
@@ -141,6 +143,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
   const {group, name, namespace, fields, overrides} = fleet;
   const {off} = overrides;
   const notices = [...group.notices];
+  const notifications = notificationsOf(fleet);
   if (off) {
     notices.push(
       `TEKTON_REGISTER_AI=${off.value} (${off.origin.file ?? 'environment'}): no specialist of fleet \`${name}\` is to run`,
@@ -154,6 +157,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
     ports: rangeOf(fleet),
     allowMassPrune: fields.allowMassPrune ?? false,
     driftPolicy: fields.driftPolicy ?? 'heal',
+    ...(notifications.length > 0 && {notifications}),
     source: group.source,
     files: group.files,
     watch: [...new Set(group.watch)],

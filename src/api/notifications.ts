@@ -1,0 +1,56 @@
+/** Who is told of events, as a fleet declares it. Types only. */
+import type {FleetEvent, SecretRef} from './types.js';
+
+/** Of which events. All that is said has to hold. */
+export interface NotificationFilter {
+  /** Reasons; `*` stands for any letters. Absent: every reason. */
+  readonly reasons?: readonly string[];
+  readonly types: readonly FleetEvent['type'][];
+  /** Names of specialists, with `*`. Absent: events of the fleet as a whole as well. */
+  readonly specialists?: readonly string[];
+}
+
+/** A text, or a reference to a secret. */
+export type TextOrSecret = string | SecretRef;
+
+export interface WebhookDestination {
+  readonly type: 'webhook';
+  readonly url: TextOrSecret;
+  readonly method: 'POST' | 'PUT' | 'PATCH';
+  readonly headers: Readonly<Record<string, TextOrSecret>>;
+  /** Mustache. Absent: the event as JSON. */
+  readonly template?: string;
+  /** Key of the HMAC in the header X-Tekton-Signature-256. */
+  readonly secret?: SecretRef;
+  /** Of one try. */
+  readonly timeoutSeconds: number;
+  /** Tries after the first. */
+  readonly retries: number;
+}
+
+export interface CommandDestination {
+  readonly type: 'command';
+  /** The program's absolute path, then its arguments, which are Mustache. */
+  readonly argv: readonly string[];
+  readonly timeoutSeconds: number;
+  readonly env: Readonly<Record<string, TextOrSecret>>;
+}
+
+export interface FileDestination {
+  readonly type: 'file';
+  /** Absolute. */
+  readonly path: string;
+  /** Mustache. Absent: the event as JSON. */
+  readonly template?: string;
+}
+
+export type Destination = WebhookDestination | CommandDestination | FileDestination;
+
+/** One entry of a fleet's `notifications`, after defaults. */
+export interface NotificationSpec {
+  readonly name: string;
+  readonly on: NotificationFilter;
+  /** Of one reason and specialist one message at most in this time; the others are counted. */
+  readonly minIntervalSeconds: number;
+  readonly to: Destination;
+}
