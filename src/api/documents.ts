@@ -15,6 +15,7 @@ import type {
   RestartPolicy,
   SecretRef,
   SpecialistSpec,
+  SyncWindow,
 } from './types.js';
 
 /** What may be said about a specialist, in its own entry or in a fleet's defaults. */
@@ -57,6 +58,8 @@ export interface FleetFields {
   readonly specialists?: readonly SpecialistEntry[];
   readonly allowMassPrune?: boolean;
   readonly driftPolicy?: DriftPolicy;
+  readonly syncWindows?: readonly (Omit<SyncWindow, 'timeZone' | 'manual'> &
+    Partial<Pick<SyncWindow, 'timeZone' | 'manual'>>)[];
   readonly notifications?: readonly NotificationEntry[];
 }
 

@@ -33,6 +33,8 @@ export const eventReasons = [
   'SourceUnavailable',
   'MassPruneHeld',
   'SourceRecovered',
+  'ChangeHeld',
+  'ChangeWithdrawn',
   'FileSetAside',
   'RegistryHealed',
   'NotificationFailed',

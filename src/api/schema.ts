@@ -46,6 +46,7 @@ const httpUrl = '^https?://[^\\s/]+';
 const headerName = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const reasonPattern = '^[A-Za-z*]+$';
 const namePattern = '^[a-z0-9*-]+$';
+const cronSchedule = '^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$';
 const visibleText = '^[^\\s\\u0000-\\u001f]([^\\u0000-\\u001f]*[^\\s\\u0000-\\u001f])?$';
 
 /** What a value must be, by the pattern that it failed. */
@@ -59,6 +60,8 @@ export const patternMeanings: Readonly<Record<string, string>> = {
   [headerName]: 'the name of an HTTP header',
   [reasonPattern]: 'the reason of an event: letters, and `*` for any',
   [namePattern]: "a specialist's name: lower-case letters, digits and `-`, and `*` for any",
+  [cronSchedule]:
+    'five fields as in crontab(5): minute, hour, day of month, month, day of week (`0 9 * * 1-5`: at nine from Monday to Friday)',
   [visibleText]: 'one line of text without control characters or spaces at its ends',
 };
 
@@ -629,6 +632,48 @@ const fleetSpec = mapping(
       items: notification,
       maxItems: 64,
       description: 'Who is told of events, and how.',
+    },
+    syncWindows: {
+      title: 'Sync windows',
+      description: 'When changes of the source are taken over by themselves. Absent: always.',
+      type: 'array',
+      maxItems: 64,
+      items: mapping(
+        {
+          kind: {
+            type: 'string',
+            enum: ['allow', 'deny'],
+            description: 'deny: not while it lasts, whatever others allow; allow: only while one of these lasts.',
+          },
+          schedule: {
+            type: 'string',
+            pattern: cronSchedule,
+            maxLength: 256,
+            description: 'When it begins: minute, hour, day of month, month, day of week.',
+            examples: ['0 9 * * 1-5'],
+          },
+          durationSeconds: {
+            type: 'integer',
+            minimum: 60,
+            maximum: 31_622_400,
+            description: 'How long it lasts.',
+            examples: [28_800],
+          },
+          timeZone: {
+            ...text,
+            default: 'UTC',
+            description: 'What `schedule` is meant in, by its IANA name.',
+            examples: ['Europe/Berlin'],
+          },
+          manual: {
+            type: 'boolean',
+            default: true,
+            description: "false: while it keeps the fleet closed, a person's `apply` needs --ignore-windows.",
+          },
+        },
+        {title: 'Sync window', required: ['kind', 'schedule', 'durationSeconds']},
+      ),
+      examples: [[{kind: 'allow', schedule: '0 9 * * 1-5', durationSeconds: 28_800, timeZone: 'Europe/Berlin'}]],
     },
   },
   {title: 'Fleet spec'},

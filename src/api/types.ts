@@ -317,6 +317,20 @@ export type Source =
   /** `source` is `<namespace>/<name>` of a git source; `url` and `path` are for people. */
   | {readonly type: 'git'; readonly source: string; readonly url: string; readonly path: string};
 
+/** When changes of a fleet's source are taken over by themselves. */
+export interface SyncWindow {
+  /** deny: not while it lasts; allow: only while one of these lasts. */
+  readonly kind: 'allow' | 'deny';
+  /** When it begins: the five fields of crontab(5). */
+  readonly schedule: string;
+  /** Elapsed time, whatever clocks are put forward or back meanwhile. */
+  readonly durationSeconds: number;
+  /** IANA name that `schedule` is meant in. */
+  readonly timeZone: string;
+  /** false: while it keeps the fleet closed, it keeps a person's apply out, too. */
+  readonly manual: boolean;
+}
+
 /** One fleet as loaded from its source. */
 export interface LoadedFleet {
   readonly name: string;
@@ -328,6 +342,8 @@ export interface LoadedFleet {
   readonly driftPolicy?: DriftPolicy;
   /** Absent: nobody is told of anything. */
   readonly notifications?: readonly NotificationSpec[];
+  /** Absent: always open. */
+  readonly syncWindows?: readonly SyncWindow[];
   readonly source: Source;
   /** Every file that was read, absolute: what a watcher watches (folders of globs stand beside them in `watch`). */
   readonly files: readonly string[];
@@ -521,9 +537,9 @@ export interface FleetStatus {
   readonly counts: FleetCounts;
   /** Stays until the next one, whether or not it is mended by now. */
   readonly lastError?: FleetError;
-  /** Why the source can't be read or applied; the last good spec stays in force. */
+  /** Why the source can't be read or applied, or isn't yet; the last good spec stays in force. */
   readonly sourceError?: {
-    readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld';
+    readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld' | 'SyncWindowClosed';
     readonly message: string;
     readonly at: string;
   };

@@ -6,11 +6,14 @@ import {setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
 import {ensureStateHome} from '../registry/home.js';
 import type {CommandContext} from './context.js';
 import {writeLine} from './output.js';
+import {refuseClosed} from './sync-windows.js';
 
 export interface ApplyFlags {
   readonly yes: boolean;
   readonly takeOver: boolean;
   readonly prune: boolean;
+  /** Though a sync window keeps people out. */
+  readonly ignoreWindows?: boolean;
   /** Called under the lock with what is recorded, before anything is written; it throws to refuse. */
   readonly check?: (loaded: LoadedFleet, previous: FleetRecord | undefined) => void;
 }
@@ -35,13 +38,15 @@ export async function mendRecords(context: CommandContext, loaded: readonly Load
  * All or nothing per fleet, under its lock; two at once come one after the other. A mass prune is asked about on a
  * terminal. After `mendRecords`.
  *
- * @throws {ConflictError} another source owns a fleet, or a mass prune that nobody agreed to; nothing was written.
+ * @throws {ConflictError} another source owns a fleet, a sync window keeps people out, or a mass prune that nobody agreed
+ * to; nothing was written.
  */
 export async function applyRecords(
   context: CommandContext,
   loaded: readonly LoadedFleet[],
   flags: ApplyFlags,
 ): Promise<readonly FleetRecord[]> {
+  if (!flags.ignoreWindows) await refuseClosed(context.home, loaded);
   const records: FleetRecord[] = [];
   for (const fleet of loaded) {
     const write = (confirmed: boolean): Promise<FleetRecord> =>

@@ -23,6 +23,7 @@ export interface SteadyFlags {
 
 export interface UpOptions extends FileOptions, SteadyFlags {
   readonly timeoutMs: number;
+  readonly ignoreWindows: boolean;
   readonly yes: boolean;
   readonly takeOver: boolean;
 }
@@ -35,6 +36,7 @@ export interface ApplyOptions extends FileOptions, SteadyFlags {
   readonly wait: boolean;
   readonly timeoutMs: number;
   readonly dryRun: boolean;
+  readonly ignoreWindows: boolean;
   /** false with `--no-prune` and `--prune=false`. */
   readonly prune: boolean;
   readonly yes: boolean;
@@ -42,7 +44,10 @@ export interface ApplyOptions extends FileOptions, SteadyFlags {
   readonly detailedExitcode: boolean;
 }
 
-export type RunOptions = FileOptions;
+export interface RunOptions extends FileOptions {
+  readonly ignoreWindows: boolean;
+}
+
 export type ValidateOptions = FileOptions;
 export type DeleteOptions = GlobalOptions;
 

@@ -16,6 +16,7 @@ import {readFleetStatus, writeFleetStatus} from '../registry/status-files.js';
 import {watchFolder} from '../registry/watch-folder.js';
 import {ProcessRuntime} from '../runtime/process/runtime.js';
 import {loadFleets} from '../spec/load.js';
+import {loadSchedules} from '../spec/schedule.js';
 import {resolveSecret} from '../spec/secrets.js';
 import {watchSources} from '../spec/watch.js';
 import {answerChecks, chats} from './canary-ports.js';
@@ -51,6 +52,7 @@ export function wire({home, environment, log}: WireOptions): WiredPorts {
     store: storeOf(home),
     sources: sourcesOf(),
     notifications: notificationsOf({home, environment, log}),
+    schedules: {load: loadSchedules},
     log,
   };
 }

@@ -57,6 +57,16 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
   };
 }
 
+/**
+ * Whether an apply that makes `b` of `a` changes what is declared. When it was applied, by which version, and at which
+ * commit is no part of that, nor is that the fleet was stopped.
+ */
+export function declaresSame(a: FleetRecord, b: FleetRecord): boolean {
+  const content = (record: FleetRecord): string =>
+    JSON.stringify({...record, appliedAt: '', version: '', revision: undefined, stopped: false});
+  return content(a) === content(b);
+}
+
 /** Nothing was changed; `--yes` or a person's word lets it through. */
 export class MassPruneError extends ConflictError {
   override readonly name = 'MassPruneError';

@@ -2,6 +2,9 @@
 import {describeError, InvalidInputError, SourceUnavailableError} from '../api/errors.js';
 import type {EventReason} from '../api/events.js';
 import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
+import {isHold} from './admission.js';
+import type {Held, HoldReason} from './admission.js';
+import {Admissions} from './admissions.js';
 import {MassPruneError, nextRecord, recordId} from './desired.js';
 import {claimsOf} from './plan.js';
 import type {Claims} from './plan.js';
@@ -13,6 +16,8 @@ export interface Fleet {
   /** What an earlier controller wrote: counts and transition times go on from it. */
   readonly statusBefore: FleetStatus | undefined;
   sourceError: FleetStatus['sourceError'];
+  /** What was said last of a change that waits, by an earlier controller perhaps; while one does. */
+  heldFor: string | undefined;
   watch: Watch | undefined;
 }
 
@@ -26,6 +31,8 @@ export interface FleetsOptions {
   /** The record is another one than before, or its source's state is. */
   readonly changed: (fleet: Fleet) => void;
   readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
+  /** What was held of a fleet from a repository may go now, perhaps: it is to be read again. */
+  readonly mayGo?: (fleet: Fleet) => void;
 }
 
 /** What a source says of a fleet. */
@@ -40,7 +47,9 @@ export interface Declaration {
  * `outdated`: somebody applied after the source was read, so it has to be read again. `unwanted`: it was stopped, or
  * its record is gone.
  */
-export type TakenOver = 'changed' | 'unchanged' | 'outdated' | 'unwanted';
+export type TakenOver = 'changed' | 'unchanged' | 'held' | 'outdated' | 'unwanted';
+
+type ErrorReason = Exclude<NonNullable<Fleet['sourceError']>['reason'], HoldReason>;
 
 /** A watch prunes only what was missing at two readings this far apart, ms: a half-written file can be valid. */
 const secondReadingMs = 1000;
@@ -54,10 +63,14 @@ export class Fleets {
   readonly #options: FleetsOptions;
   readonly #reloading = new Map<string, Promise<void>>();
   readonly #cancels = new Set<() => void>();
+  readonly #admissions: Admissions;
+  /** By fleet: cancels the next look at whether what waits may go. */
+  readonly #looksAgain = new Map<string, () => void>();
   #closed = false;
 
   constructor(options: FleetsOptions) {
     this.#options = options;
+    this.#admissions = new Admissions(options.ports);
   }
 
   /** @throws {TektonError} when a record can't be read; then nothing was changed here. */
@@ -126,7 +139,7 @@ export class Fleets {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const cancel of this.#cancels) cancel();
+    for (const cancel of [...this.#cancels, ...this.#looksAgain.values()]) cancel();
     await Promise.all([...this.all.values()].map(async ({watch}) => watch?.close()));
     await Promise.all(this.#reloading.values());
   }
@@ -145,7 +158,9 @@ export class Fleets {
       return this.#follow(known);
     }
     const statusBefore = await this.#options.ports.store.readStatus(key);
-    const fleet: Fleet = {key, record, statusBefore, sourceError: undefined, watch: undefined};
+    const before = statusBefore?.sourceError;
+    const heldFor = isHold(before) ? before?.message : undefined;
+    const fleet: Fleet = {key, record, statusBefore, sourceError: undefined, heldFor, watch: undefined};
     this.all.set(fleetId(key), fleet);
     await this.#follow(fleet);
     this.#options.changed(fleet);
@@ -168,6 +183,7 @@ export class Fleets {
       if (!loaded || this.#closed) return;
       const result = await this.takeOver({key: fleet.key, loaded, since: appliedAt});
       if (result === 'outdated') void this.reload(id);
+      if (result === 'held') return;
       if (fleet.sourceError) this.#options.event(fleet, 'Normal', 'SourceRecovered', 'the source is valid again');
       this.#setError(fleet, undefined);
     } catch (error) {
@@ -177,16 +193,60 @@ export class Fleets {
 
   /**
    * Takes over what a source declares of a fleet: the one way in, whoever read it. Writes nothing where nothing differs;
-   * a fleet that was stopped stays as it is, and what no record stands for yet is new.
+   * a fleet that was stopped stays as it is, and what no record stands for yet is new. What has to wait is said in the
+   * fleet's status, and is to be read again when it may go.
    *
    * @throws {ConflictError} another source owns it, or a mass prune is held; nothing was written then
    */
   async takeOver(declaration: Declaration): Promise<TakenOver> {
+    if (await this.#waits(declaration)) return 'held';
     let result: TakenOver = 'unchanged';
     await this.#inTurn(async () => {
       result = await this.#takeOverOnce(declaration);
     });
+    this.#release(declaration.key, result);
     return result;
+  }
+
+  async #waits({key, loaded, since}: Declaration): Promise<boolean> {
+    const fleet = this.all.get(fleetId(key));
+    if (!fleet || fleet.record.stopped || fleet.record.appliedAt !== since) return false;
+    const options = {confirmed: false, takeOver: false, prune: true, appliedAt: since, version: this.#options.version};
+    const admission = await this.#admissions.of(fleet.record, nextRecord(fleet.record, loaded, options));
+    if (!admission.admit && !this.#closed) this.#hold(fleet, admission);
+    return !admission.admit;
+  }
+
+  #hold(fleet: Fleet, {reason, message, lookAgainMs}: Held): void {
+    const id = fleetId(fleet.key);
+    if (fleet.heldFor !== message) this.#options.event(fleet, 'Normal', 'ChangeHeld', message);
+    fleet.heldFor = message;
+    if (fleet.sourceError?.message !== message) {
+      fleet.sourceError = {reason, message, at: isoNow(this.#options.ports)};
+      this.#options.changed(fleet);
+    }
+    this.#looksAgain.get(id)?.();
+    this.#looksAgain.set(
+      id,
+      this.#options.ports.clock.after(lookAgainMs, () => {
+        if (fleet.record.source.type === 'git') this.#options.mayGo?.(fleet);
+        else void this.reload(id);
+      }),
+    );
+  }
+
+  /** Nothing of it waits any more. */
+  #release(key: FleetKey, result: TakenOver): void {
+    const id = fleetId(key);
+    const fleet = this.all.get(id);
+    this.#looksAgain.get(id)?.();
+    this.#looksAgain.delete(id);
+    if (fleet) fleet.heldFor = undefined;
+    if (!fleet || !isHold(fleet.sourceError)) return;
+    if (result === 'unchanged') {
+      this.#options.event(fleet, 'Normal', 'ChangeWithdrawn', 'the source says again what is in force');
+    }
+    this.#setError(fleet, undefined);
   }
 
   async #takeOverOnce({key, loaded, since}: Declaration): Promise<TakenOver> {
@@ -271,10 +331,7 @@ export class Fleets {
     if (!reason) void this.#pause(retryMs).then(() => (this.#closed ? undefined : this.reload(fleetId(fleet.key))));
   }
 
-  #setError(
-    fleet: Fleet,
-    error: {reason: NonNullable<Fleet['sourceError']>['reason']; message: string} | undefined,
-  ): void {
+  #setError(fleet: Fleet, error: {reason: ErrorReason; message: string} | undefined): void {
     if (fleet.sourceError?.message === error?.message) return;
     fleet.sourceError = error && {...error, at: isoNow(this.#options.ports)};
     if (error) this.#options.event(fleet, 'Warning', error.reason, error.message);
@@ -297,7 +354,7 @@ function sameContent(a: FleetRecord, b: FleetRecord): boolean {
   return content(a) === content(b);
 }
 
-function reasonOf(error: unknown): NonNullable<Fleet['sourceError']>['reason'] | undefined {
+function reasonOf(error: unknown): ErrorReason | undefined {
   if (error instanceof InvalidInputError) return 'SourceInvalid';
   if (error instanceof MassPruneError) return 'MassPruneHeld';
   if (error instanceof SourceUnavailableError) return 'SourceUnavailable';

@@ -18,9 +18,10 @@ import type {Provider} from '../providers/provider.js';
 import type {Runtime} from '../runtime/runtime.js';
 import type {AnswerChecks} from './canary.js';
 import type {Asked, CanaryChat} from './canary-run.js';
+import type {NextRun} from '../spec/schedule.js';
 
 export interface Clock {
-  /** Wall clock as ISO 8601: for people only, nothing is computed from it. */
+  /** Wall clock as ISO 8601: for people, and for windows, which are declared in it; no delay is measured by it. */
   iso(): string;
   /** ms, never goes back: for every delay and duration. */
   monotonic(): number;
@@ -139,6 +140,11 @@ export interface Watch {
   close(): Promise<void>;
 }
 
+export interface Schedules {
+  /** What reads cron schedules; loaded when the first fleet declares one. */
+  load(): Promise<NextRun>;
+}
+
 export interface Logger {
   info(fields: Readonly<Record<string, unknown>>, message: string): void;
   warn(fields: Readonly<Record<string, unknown>>, message: string): void;
@@ -172,5 +178,6 @@ export interface Ports {
   readonly sources: Sources;
   /** Absent: nobody is told of anything. */
   readonly notifications?: Notifications;
+  readonly schedules: Schedules;
   readonly log: Logger;
 }

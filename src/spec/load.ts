@@ -4,6 +4,7 @@ import {InvalidInputError, PolicyViolationError, SourceUnavailableError} from '.
 import type {Problem} from '../api/errors.js';
 import type {Trust} from '../api/policy.js';
 import type {LoadedFleet} from '../api/types.js';
+import {checkWindows} from './check-windows.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
 import {checkCanarySchemas} from './check-canary.js';
 import {desire} from './desire.js';
@@ -53,10 +54,12 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
       )
     : [];
   const known = read.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
+  const windows = await Promise.all(known.map(({fleet}) => checkWindows(fleet)));
   const all = [
     ...problems,
     ...read.flatMap(({misplaced}) => misplaced),
     ...(await links),
+    ...windows.flat(),
     ...known.flatMap(({fleet, providers}) => checkFleet(fleet, providers)),
     ...(await Promise.all(known.map(({fleet}) => checkNotifications(fleet)))).flat(),
     ...checkTogether(known.map(({fleet}) => fleet)),
@@ -158,6 +161,10 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
     allowMassPrune: fields.allowMassPrune ?? false,
     driftPolicy: fields.driftPolicy ?? 'heal',
     ...(notifications.length > 0 && {notifications}),
+    ...(fields.syncWindows &&
+      fields.syncWindows.length > 0 && {
+        syncWindows: fields.syncWindows.map(window => ({timeZone: 'UTC', manual: true, ...window})),
+      }),
     source: group.source,
     files: group.files,
     watch: [...new Set(group.watch)],

@@ -22,26 +22,43 @@ const applyDefaults = {
   prune: true,
   yes: false,
   takeOver: false,
+  ignoreWindows: false,
   detailedExitcode: false,
 };
 
 describe('flags', () => {
   test.each<[string, readonly string[], object]>([
-    ['up', [], {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false}],
+    ['up', [], {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false, ignoreWindows: false}],
     [
       'apply --stable-for 10s --fail-after-crashes 3',
       [],
       {...applyDefaults, wait: true, stableForMs: 10_000, failAfterCrashes: 3},
     ],
-    ['up --take-over', [], {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: true}],
+    [
+      'up --take-over',
+      [],
+      {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: true, ignoreWindows: false},
+    ],
     [
       'up -f a.yaml --file b --timeout 2m --yes',
       [],
-      {files: ['a.yaml', 'b'], stableForMs: 0, timeoutMs: 120_000, yes: true, takeOver: false},
+      {files: ['a.yaml', 'b'], stableForMs: 0, timeoutMs: 120_000, yes: true, takeOver: false, ignoreWindows: false},
     ],
-    ['up -f -', [], {files: ['-'], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false}],
+    [
+      'up -f -',
+      [],
+      {files: ['-'], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false, ignoreWindows: false},
+    ],
     ['down --timeout 500ms', [], {files: [], timeoutMs: 500}],
     ['apply', [], applyDefaults],
+    [
+      'up --ignore-windows',
+      [],
+      {files: [], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false, ignoreWindows: true},
+    ],
+    ['apply --ignore-windows', [], {...applyDefaults, ignoreWindows: true}],
+    ['run', [], {files: [], ignoreWindows: false}],
+    ['run --ignore-windows', [], {files: [], ignoreWindows: true}],
     ['apply --wait --dry-run --take-over', [], {...applyDefaults, wait: true, dryRun: true, takeOver: true}],
     ['apply --prune=false', [], {...applyDefaults, prune: false}],
     ['apply --no-prune', [], {...applyDefaults, prune: false}],
@@ -55,7 +72,6 @@ describe('flags', () => {
       [],
       {files: [], verb: 'plan', detailedExitcode: true, against: 'old.yaml'},
     ],
-    ['run', [], {files: []}],
     ['validate', [], {files: []}],
     ['delete a', ['a'], {}],
     ['get', [], {output: 'table', watch: false}],

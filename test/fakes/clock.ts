@@ -10,10 +10,17 @@ const epoch = Date.UTC(2026, 0, 1);
 
 export class FakeClock implements Clock {
   #now = 0;
+  /** What the wall clock is ahead of `#now`, ms since 1970. */
+  #wall = epoch;
   #timers: Timer[] = [];
 
   iso(): string {
-    return new Date(epoch + this.#now).toISOString();
+    return new Date(this.#wall + this.#now).toISOString();
+  }
+
+  /** Somebody sets the wall clock; no delay knows of it. */
+  set(iso: string): void {
+    this.#wall = Date.parse(iso) - this.#now;
   }
 
   monotonic(): number {

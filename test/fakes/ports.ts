@@ -40,6 +40,7 @@ import type {
 } from '../../src/reconciler/ports.js';
 import type {AutoChoice} from '../../src/providers/auto.js';
 import type {PullProgress} from '../../src/providers/provider.js';
+import {loadSchedules} from '../../src/spec/schedule.js';
 import {FakeClock} from './clock.js';
 import {FakeRuntime} from './runtime.js';
 
@@ -449,6 +450,7 @@ export class World {
     secrets: this.secrets,
     store: this.store,
     sources: this.sources,
+    schedules: {load: loadSchedules},
     log: {
       info: () => undefined,
       debug: () => undefined,

@@ -24,6 +24,7 @@ import {Draft} from '../../src/registry/registration.js';
 import {perform} from '../../src/registry/registry-actions.js';
 import type {RegistryEntry} from '../../src/registry/registry-text.js';
 import type {Reservation} from '../../src/registry/reservations.js';
+import {loadSchedules} from '../../src/spec/schedule.js';
 import {loaded} from './declarations.js';
 import {SimulatedRuntime} from './runtime.js';
 import type {Life} from './scheduler.js';
@@ -50,6 +51,7 @@ export function portsOf(world: World, life: Life, warn: (message: string, fields
     secrets,
     store: storeOf(world, life),
     sources: sourcesOf(world, life),
+    schedules: {load: loadSchedules},
     log: {
       info: () => undefined,
       debug: () => undefined,

@@ -26,6 +26,16 @@ const catalogue: Expertise = {
   refersTo: {engram: 'memory'},
 };
 
+it('reads sync windows, in UTC and open to people where nothing else is said', async () => {
+  const {syncWindows} = await fleet(
+    fleetYaml('  syncWindows:\n    - {kind: allow, schedule: "0 9 * * 1-5", durationSeconds: 28800}\n'),
+  );
+  expect(syncWindows).toEqual([
+    {kind: 'allow', schedule: '0 9 * * 1-5', durationSeconds: 28_800, timeZone: 'UTC', manual: true},
+  ]);
+  expect(await fleet(fleetYaml('  syncWindows: []\n'))).not.toHaveProperty('syncWindows');
+});
+
 describe('a specialist of which only the component is said', () => {
   it('gets built-in values, and declares its component alone', async () => {
     const loaded = await fleet(fleetYaml('  specialists:\n    - component: tekton_core\n'));

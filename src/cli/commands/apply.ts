@@ -13,6 +13,7 @@ import {planLoaded} from '../plan.js';
 import {predict, predictionText} from '../prediction.js';
 import {differs, planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
+import {windowLines} from '../sync-windows.js';
 
 /**
  * Prints the plan, records what is declared, and makes it so: handed to the controller where one runs, else done here.
@@ -25,6 +26,9 @@ export const run: Command<ApplyOptions> = async (context, [planFile], options) =
   const plans = await planLoaded(context.home, loaded, options);
   const changes = plans.some(differs);
   await write(context.stdout, planText(plans, {style: styleFor(context.color), cwd: context.cwd}));
+  if (!options.ignoreWindows) {
+    for (const line of await windowLines(context.home, loaded)) await writeLine(context.stderr, line);
+  }
   const prediction = predictionText(await predict(plans));
   if (prediction !== undefined) await writeLine(context.stderr, prediction);
   const changed = changes && options.detailedExitcode ? exitCodes.changes : exitCodes.ok;

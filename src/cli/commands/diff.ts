@@ -14,6 +14,7 @@ import {planLoaded} from '../plan.js';
 import {predict, predictionText} from '../prediction.js';
 import {planText} from '../print/plan.js';
 import {styleFor} from '../print/style.js';
+import {windowLines} from '../sync-windows.js';
 
 /** `diff` and `plan`: the same print, other exit codes. */
 export const run: Command<DiffOptions> = (context, args, options) => failAboveOne(compare)(context, args, options);
@@ -29,6 +30,7 @@ const compare: Command<DiffOptions> = async (context, _args, options) => {
       await writeLine(stderr, line);
     }
   }
+  for (const line of await windowLines(context.home, fleets)) await writeLine(stderr, line);
   await write(stdout, planText(plans, {style: styleFor(color), cwd}));
   const prediction = predictionText(await predict(plans));
   if (prediction !== undefined) await writeLine(stderr, prediction);

@@ -17,6 +17,7 @@ interface Raw {
   readonly dryRun?: true;
   readonly prune: boolean;
   readonly takeOver?: true;
+  readonly ignoreWindows?: true;
   readonly detailedExitcode?: true;
   readonly out?: string;
   readonly against?: string;
@@ -37,6 +38,8 @@ const failAfterCrashesOption = (): Option =>
     parsePositive,
   );
 
+const ignoreWindowsOption = ['--ignore-windows', 'apply though a sync window is closed'] as const;
+
 export function addChangingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Converge:');
 
@@ -46,10 +49,12 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     .addOption(failAfterCrashesOption())
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
+    .option(...ignoreWindowsOption)
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const {timeout: timeoutMs, yes = false, takeOver = false} = raw;
-      choose(() => import('../commands/up.js'), [], {...files(raw), ...steady(raw, command), timeoutMs, yes, takeOver});
+      const {timeout: timeoutMs, yes = false, takeOver = false, ignoreWindows = false} = raw;
+      const said = {...files(raw), ...steady(raw, command)};
+      choose(() => import('../commands/up.js'), [], {...said, timeoutMs, yes, takeOver, ignoreWindows});
     });
 
   verb(program, 'down', 'stop the fleet and its controller; forgets nothing')
@@ -69,6 +74,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     .option('--no-prune', 'leave running what the file no longer declares')
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
+    .option(...ignoreWindowsOption)
     .option('--detailed-exitcode', 'end with 2 when something changed')
     .argument('[plan]', 'a plan that `plan --out` saved, instead of files')
     .action((plan: string | undefined, _options, command: Commander) => {
@@ -82,13 +88,17 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
         prune: raw.prune,
         yes: raw.yes ?? false,
         takeOver: raw.takeOver ?? false,
+        ignoreWindows: raw.ignoreWindows ?? false,
         detailedExitcode: raw.detailedExitcode ?? false,
       });
     });
 
-  verb(program, 'run', 'apply and keep it so in the foreground').action((_options, command: Commander) => {
-    choose(() => import('../commands/run.js'), [], files(command.optsWithGlobals<Raw>()));
-  });
+  verb(program, 'run', 'apply and keep it so in the foreground')
+    .option(...ignoreWindowsOption)
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      choose(() => import('../commands/run.js'), [], {...files(raw), ignoreWindows: raw.ignoreWindows ?? false});
+    });
 
   program
     .command('delete')
