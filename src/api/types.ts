@@ -369,6 +369,8 @@ export interface FleetRecord extends LoadedFleet {
   readonly generations: Readonly<Record<string, number>>;
   /** Set by `down`, cleared by the next apply: nothing of the fleet runs, nothing is forgotten. */
   readonly stopped: boolean;
+  /** ISO 8601: when the controller is to stop it, as `up --ttl` said. */
+  readonly expiresAt?: string;
   /** What `rollout` laid over the source, by ai id; an apply keeps it. */
   readonly rollouts?: Readonly<Record<string, Rollout>>;
 }

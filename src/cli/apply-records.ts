@@ -14,6 +14,8 @@ export interface ApplyFlags {
   readonly prune: boolean;
   /** Though a sync window keeps people out. */
   readonly ignoreWindows?: boolean;
+  /** As in nextRecord. */
+  readonly expiresAt?: string | null;
   /** Called under the lock with what is recorded, before anything is written; it throws to refuse. */
   readonly check?: (loaded: LoadedFleet, previous: FleetRecord | undefined) => void;
 }

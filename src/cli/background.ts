@@ -6,7 +6,7 @@ import {exitCodes, TektonError} from '../api/errors.js';
 import {findController} from '../registry/controller-record.js';
 import type {RunningController} from '../registry/controller-record.js';
 import {statePaths} from '../registry/paths.js';
-import {isSame} from '../registry/processes.js';
+import {isSame, signalVerified} from '../registry/processes.js';
 import {readBuildHash} from '../runtime/process/program.js';
 import {openLog, tailOf} from '../runtime/process/logs.js';
 import type {CommandContext} from './context.js';
@@ -53,6 +53,20 @@ export async function stopController(home: string): Promise<void> {
     if (performance.now() > deadline) throw stillThere(identity.pid);
     await new Promise(resolve => setTimeout(resolve, 20));
   }
+}
+
+/** Ends the controller, by SIGKILL where it doesn't answer; workers live on. @returns whether there was one */
+export async function endController(home: string): Promise<boolean> {
+  const running = await findController(home);
+  if (!running) return false;
+  try {
+    await stopController(home);
+  } catch {
+    const {identity} = running.record;
+    await signalVerified(identity, 'SIGKILL');
+    while (await isSame(identity)) await new Promise(resolve => setTimeout(resolve, 20));
+  }
+  return true;
 }
 
 function stillThere(pid: number): TektonError {

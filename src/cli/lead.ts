@@ -23,6 +23,7 @@ import {serveController} from './controller-link.js';
 import type {ControllerServer} from './controller-link.js';
 import {parallel} from './converge.js';
 import {programFolder} from './package.js';
+import {keepExpiry} from './expiry.js';
 import {keepPresent} from './presence.js';
 import {wire} from './wire.js';
 
@@ -59,6 +60,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   });
   let server: ControllerServer | undefined;
   let leave: (() => Promise<void>) | undefined;
+  let endExpiry: (() => Promise<void>) | undefined;
   let leads = true;
   try {
     await controller.start();
@@ -84,6 +86,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
         await serving.restore();
       },
     });
+    endExpiry = keepExpiry({home, controller, log: options.log, done: stopped.stop});
     const unsubscribe = options.status && controller.subscribe(options.status);
     options.log.info({version, home}, 'controller is running');
     options.listening?.();
@@ -92,6 +95,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     options.log.info({}, 'controller stops; workers live on');
   } finally {
     await leave?.();
+    await endExpiry?.();
     // First of all, so that those who are cut off look for another one to take over, and don't take us for it.
     if (leads) await removeControllerRecord(home).catch(() => undefined);
     server?.close();

@@ -20,6 +20,10 @@ export function noticeLines({controller, fleets, statuses, specialists}: Observa
     lines.push('no controller is running: nothing is kept as declared; start one with: tekton-ai up');
   }
   for (const fleet of fleets) lines.push(...heldLines(fleet));
+  for (const fleet of fleets) {
+    if (fleet.expiresAt === undefined || fleet.stopped) continue;
+    lines.push(`fleet ${qualifiedName(fleet)} stops itself at ${fleet.expiresAt} (more time: tekton-ai up --ttl 2h)`);
+  }
   for (const view of specialists) {
     const why = whyNotAsDeclared(view);
     if (why) lines.push(`${qualifiedName(view)} serves on as it was declared before: ${why.reason}: ${why.message}`);

@@ -24,11 +24,15 @@ export interface SteadyFlags {
 export interface UpOptions extends FileOptions, SteadyFlags {
   readonly timeoutMs: number;
   readonly ignoreWindows: boolean;
+  /** `--ttl`; 0: it is not to end by itself. Absent: as before. */
+  readonly ttlMs?: number;
   readonly yes: boolean;
   readonly takeOver: boolean;
 }
 
 export interface DownOptions extends FileOptions {
+  /** Every fleet of the state folder, and the controller whatever it keeps. */
+  readonly all: boolean;
   readonly timeoutMs: number;
 }
 

@@ -15,6 +15,8 @@ export interface ApplyOptions {
   /** ISO 8601. */
   readonly appliedAt: string;
   readonly version: string;
+  /** When it is to be stopped (ISO 8601); null: never. Absent: as before; one that was stopped meanwhile begins anew. */
+  readonly expiresAt?: string | null;
 }
 
 /**
@@ -45,8 +47,11 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
   const specialists = withGenerations(laidOver(declaredNow, rollouts), previous);
   const generations = {...previous?.generations};
   for (const d of specialists) generations[d.aiId] = d.generation;
+  const kept = previous?.stopped ? undefined : previous?.expiresAt;
+  const expiresAt = options.expiresAt === undefined ? kept : options.expiresAt;
   return {
     ...loaded,
+    ...(expiresAt && {expiresAt}),
     specialists,
     generations,
     formatVersion,

@@ -49,7 +49,15 @@ describe('flags', () => {
       [],
       {files: ['-'], stableForMs: 0, timeoutMs: 60_000, yes: false, takeOver: false, ignoreWindows: false},
     ],
-    ['down --timeout 500ms', [], {files: [], timeoutMs: 500}],
+    ['down --timeout 500ms', [], {files: [], timeoutMs: 500, all: false}],
+    [
+      'up --ttl 2h',
+      [],
+      {
+        ...{files: [], stableForMs: 0, timeoutMs: 60_000, ttlMs: 7_200_000},
+        ...{yes: false, takeOver: false, ignoreWindows: false},
+      },
+    ],
     ['apply', [], applyDefaults],
     [
       'up --ignore-windows',

@@ -13,7 +13,7 @@ import {afterEach, jest} from '@jest/globals';
 import {execa} from 'execa';
 import {stringify} from 'yaml';
 import type {FleetFields, SpecialistEntry} from '../../src/api/documents.js';
-import {defaultPorts, type FleetEvent, type PortRange} from '../../src/api/types.js';
+import {defaultPorts, type FleetEvent, type FleetRecord, type PortRange} from '../../src/api/types.js';
 import type {SpecialistDocument} from '../../src/cli/print/documents.js';
 
 /** Real processes on a machine that may be busy: one more try, and the first failure is printed all the same. */
@@ -216,6 +216,11 @@ export class Sandbox {
   registry(): Readonly<Record<string, RegistryEntry>> {
     const file = join(this.home, 'platform_ai_registry.json');
     return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Record<string, RegistryEntry>) : {};
+  }
+
+  /** What is recorded of a fleet. */
+  record(fleet = 'dev'): FleetRecord {
+    return JSON.parse(readFileSync(join(this.home, `fleets/default.${fleet}.json`), 'utf8')) as FleetRecord;
   }
 
   async events(): Promise<readonly FleetEvent[]> {

@@ -5,7 +5,7 @@ import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {findController} from '../../registry/controller-record.js';
 import {ensureStateHome} from '../../registry/home.js';
 import type {FleetKey} from '../../registry/paths.js';
-import {stopController} from '../background.js';
+import {endController, stopController} from '../background.js';
 import type {Command, CommandContext} from '../context.js';
 import {converge} from '../converge.js';
 import {loadSources} from '../load.js';
@@ -22,6 +22,8 @@ import {qualifiedName} from '../view.js';
 export const run: Command<DownOptions> = async (context, _args, options) => {
   const {home} = context;
   const isMeant = await scopeOf(context, options);
+  // First of all, so that it begins nothing new, and whether or not it answers.
+  if (options.all && (await endController(home))) await writeLine(context.stdout, 'the controller has ended');
   const records = readFleetRecords(home).filter(isMeant);
   const ownerless = (await ownerlessFleets(home)).filter(isMeant);
   if (records.length === 0 && ownerless.length === 0) return nothingMeant(context, options);

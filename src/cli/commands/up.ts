@@ -13,7 +13,8 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   const loaded = await loadSources(context, options);
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
   await mendRecords(context, loaded);
-  const records = await applyRecords(context, loaded, {...options, prune: true});
+  const expiry = expiryOf(options);
+  const records = await applyRecords(context, loaded, {...options, ...expiry, prune: true});
   const controller = await ensureController(context);
   const goal = 'ready';
   const progress = progressLines(context);
@@ -28,3 +29,8 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   );
   return exitCode;
 };
+
+function expiryOf({ttlMs}: UpOptions): {readonly expiresAt?: string | null} {
+  if (ttlMs === undefined) return {};
+  return {expiresAt: ttlMs === 0 ? null : new Date(Date.now() + ttlMs).toISOString()};
+}

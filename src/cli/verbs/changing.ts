@@ -22,6 +22,8 @@ interface Raw {
   readonly out?: string;
   readonly against?: string;
   readonly stableFor: number;
+  readonly ttl?: number;
+  readonly all?: true;
   readonly failAfterCrashes?: number;
 }
 
@@ -47,21 +49,34 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     .addOption(timeoutOption())
     .addOption(stableForOption())
     .addOption(failAfterCrashesOption())
+    .addOption(
+      new Option('--ttl <duration>', 'stop all of it, controller included, after this time; 0: never').argParser(
+        parseDuration,
+      ),
+    )
     .option('--yes', 'confirm a mass prune')
     .option('--take-over', 'take a fleet over that was applied from another source')
     .option(...ignoreWindowsOption)
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const {timeout: timeoutMs, yes = false, takeOver = false, ignoreWindows = false} = raw;
-      const said = {...files(raw), ...steady(raw, command)};
-      choose(() => import('../commands/up.js'), [], {...said, timeoutMs, yes, takeOver, ignoreWindows});
+      const {timeout: timeoutMs, yes = false, takeOver = false, ignoreWindows = false, ttl: ttlMs} = raw;
+      choose(() => import('../commands/up.js'), [], {
+        ...files(raw),
+        ...steady(raw, command),
+        ...{timeoutMs, yes, takeOver, ignoreWindows},
+        ...(ttlMs !== undefined && {ttlMs}),
+      });
     });
 
   verb(program, 'down', 'stop the fleet and its controller; forgets nothing')
     .addOption(timeoutOption())
+    .option('--all', 'every fleet of the state folder and its controller, whatever they are')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      choose(() => import('../commands/down.js'), [], {...files(raw), timeoutMs: raw.timeout});
+      if (raw.all && (raw.file.length > 0 || raw.fleet !== undefined || raw.namespace !== undefined)) {
+        command.error('error: --all is every fleet: it goes with neither -f, nor -n, nor --fleet');
+      }
+      choose(() => import('../commands/down.js'), [], {...files(raw), timeoutMs: raw.timeout, all: raw.all ?? false});
     });
 
   verb(program, 'apply', 'make it so once, with the controller where one runs')
