@@ -2,6 +2,7 @@
  * JSON Schemas (draft-07) of what people write. They are the one source of truth: ajv checks with them, editors
  * complete from the copies in `specs/`, and a test holds the two together.
  */
+import {absolutePathText, hostPatternText, policySpec} from './policy-schema.js';
 import {apiVersion, defaultPorts} from './types.js';
 
 /** As much of a JSON Schema as we use. */
@@ -32,7 +33,7 @@ export interface JsonSchema {
   readonly examples?: readonly unknown[];
 }
 
-export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise';
+export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise' | 'Policy';
 
 export const providerTypes = ['auto', 'ollama', 'anthropic', 'openai', 'offline', 'scripted'] as const;
 
@@ -62,6 +63,8 @@ export const patternMeanings: Readonly<Record<string, string>> = {
   [namePattern]: "a specialist's name: lower-case letters, digits and `-`, and `*` for any",
   [cronSchedule]:
     'five fields as in crontab(5): minute, hour, day of month, month, day of week (`0 9 * * 1-5`: at nine from Monday to Friday)',
+  [absolutePathText]: 'an absolute path',
+  [hostPatternText]: '[http[s]://]host[:port]',
   [visibleText]: 'one line of text without control characters or spaces at its ends',
 };
 
@@ -743,6 +746,12 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
       },
       {title: 'Expertise spec', minProperties: 1},
     ),
+  ),
+  Policy: document(
+    'Policy',
+    "What git sources may do on this machine: the operator's own file, outside of any repository.",
+    metadata({name}),
+    policySpec,
   ),
 };
 

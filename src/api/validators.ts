@@ -13,4 +13,5 @@ export const validators: Readonly<Record<DocumentKind, ValidateFunction>> = {
   Fleet: ajv.compile(schemas.Fleet),
   Specialist: ajv.compile(schemas.Specialist),
   Expertise: ajv.compile(schemas.Expertise),
+  Policy: ajv.compile(schemas.Policy),
 };

@@ -30,7 +30,7 @@ export interface CheckedFile {
 
 export async function checkText(text: SourceText): Promise<CheckedFile> {
   const {documents, problems} = parse(text);
-  const checked = await Promise.all(documents.map(checkDocument));
+  const checked = await Promise.all(documents.map(checkOneOfFleet));
   const declared = checked.flatMap(({declared}) => declared ?? []);
   return {
     fleets: declared.filter(isKind<FleetDocument>('Fleet')),
@@ -44,26 +44,42 @@ function isKind<T extends AnyDocument>(kind: T['kind']) {
   return (declared: Declared<AnyDocument>): declared is Declared<T> => declared.value.kind === kind;
 }
 
-async function checkDocument(source: SourceDocument): Promise<{declared?: Declared<AnyDocument>; problems: Problem[]}> {
+async function checkOneOfFleet(
+  source: SourceDocument,
+): Promise<{declared?: Declared<AnyDocument>; problems: readonly Problem[]}> {
   const kind = source.value['kind'];
   if (!isKnownKind(kind)) return {problems: [unknownKind(source, kind)]};
+  const {value, problems} = await checkDocument(kind, source);
+  return {declared: {source, value: value as unknown as AnyDocument}, problems}; // what the schema accepts
+}
+
+/** A document of a kind against its schema; what that refuses is taken out of `value`. */
+export async function checkDocument(
+  kind: DocumentKind,
+  source: SourceDocument,
+): Promise<{readonly value: Readonly<Record<string, unknown>>; readonly problems: readonly Problem[]}> {
   const wrong = await validate(kind, source.value);
   const problems = wrong.map(({path, at, message, hint}) =>
     source.problem(path, at === 'key' ? 'key' : 'value', message, hint),
   );
   const literal = literalSecrets(source).filter(({path}) => !wrong.some(problem => isWithin(path, problem.path)));
   problems.push(...literal.map(({path, message}) => source.problem(path, 'value', message, secretHint)));
-  // Safe: the schema has accepted it, or what it refused is taken out.
-  const value = (wrong.length === 0 ? source.value : withoutWrong(source.value, wrong)) as unknown as AnyDocument;
-  return {declared: {source, value}, problems};
+  return {value: wrong.length === 0 ? source.value : withoutWrong(source.value, wrong), problems};
 }
 
+/** Of what fleets are made of. */
+const fleetKinds: readonly string[] = Object.keys(schemas).filter(kind => kind !== 'Policy');
+
 function isKnownKind(kind: unknown): kind is DocumentKind {
-  return typeof kind === 'string' && Object.hasOwn(schemas, kind);
+  return typeof kind === 'string' && fleetKinds.includes(kind);
 }
 
 function unknownKind(source: SourceDocument, kind: unknown): Problem {
-  const kinds = Object.keys(schemas);
+  if (kind === 'Policy') {
+    const hint = 'it is read from $TEKTON_AI_POLICY, or policy.yaml in the state folder';
+    return source.problem(['kind'], 'value', 'a policy is no part of a fleet', hint);
+  }
+  const kinds = fleetKinds;
   if (kind === undefined) {
     return source.problem(
       [],
