@@ -21,7 +21,9 @@ export interface Sides {
   readonly now: readonly LoadedFleet[];
   /** What the other side says. */
   readonly before: readonly LoadedFleet[];
-  /** "main (ae5780b1c2d3)", "old/tekton-ai.yaml" */
+  /** "main", "old/tekton-ai.yaml" */
+  readonly name: string;
+  /** With the commit: "main (ae5780b1c2d3)" */
   readonly against: string;
   /** Where the other side is a commit: its full name. */
   readonly commit?: string;
@@ -70,7 +72,7 @@ async function againstFiles(context: CommandContext, options: FileOptions, file:
     what: name,
     variables: await overridesBeside(here),
   });
-  return {now, before, against: name, remarks: []};
+  return {now, before, name, against: name, remarks: []};
 }
 
 /** One path of this side, and what stands for it in the other: none where there was nothing of the kind. */
@@ -109,7 +111,7 @@ async function againstCommit(context: CommandContext, options: FileOptions, ref:
   const paths = counterparts.flatMap(({now}) => now ?? []);
   const now = paths.length === 0 ? [] : await loadPaths(context, paths);
   const before = await loadCommit(context, {repository, files, counterparts, what: name, ref});
-  return {now, before, against: `${name} (${commit.slice(0, 12)})`, commit, remarks};
+  return {now, before, name, against: `${name} (${commit.slice(0, 12)})`, commit, remarks};
 }
 
 /** A leading `-` would be an option to git; the others have no place in a name, or mean something else than a commit. */

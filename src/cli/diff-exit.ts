@@ -16,13 +16,14 @@ export function exitCodeOfDiff(plans: readonly Plan[], {verb, detailedExitcode}:
 }
 
 /** Of `diff`, 1 means "differs": a failure is told, and ends with a code above. */
-export function failAboveOne<Options extends PlanVerbOptions>(run: Command<Options>): Command<Options> {
+export function planVerb<Options extends PlanVerbOptions>(run: Command<Options>): Command<Options> {
   return async (context, args, options) => {
-    if (options.verb === 'plan') return run(context, args, options);
     try {
-      return await run(context, args, options);
+      if (options.output === 'text') return await run(context, args, options);
+      const {withReview} = await import('./review/write.js');
+      return await withReview<Options>(({verb}) => verb, run)(context, args, options);
     } catch (error) {
-      if (context.signal.aborted || exitCodeOf(error) > exitCodes.failed) throw error;
+      if (options.verb === 'plan' || context.signal.aborted || exitCodeOf(error) > exitCodes.failed) throw error;
       const debug = context.environment['TEKTON_AI_DEBUG'] === '1';
       await write(context.stderr, errorText(error, {cwd: context.cwd, debug}));
       return exitCodes.changes;

@@ -52,13 +52,20 @@ export interface RunOptions extends FileOptions {
   readonly ignoreWindows: boolean;
 }
 
-export type ValidateOptions = FileOptions;
+/** `-o` of the verbs whose findings tools read. */
+export type ReviewFormat = 'text' | 'markdown' | 'github' | 'json' | 'junit' | 'sarif' | 'gitlab';
+
+export interface ValidateOptions extends FileOptions {
+  readonly output: ReviewFormat;
+}
+
 export type DeleteOptions = GlobalOptions;
 
 export interface PlanVerbOptions extends FileOptions {
   /** `diff` ends with kubectl's exit codes, `plan` with 0 or, where asked for, 2. */
   readonly verb: 'diff' | 'plan';
   readonly detailedExitcode: boolean;
+  readonly output: ReviewFormat;
 }
 
 export interface AgainstOptions extends PlanVerbOptions {

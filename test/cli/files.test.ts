@@ -1,5 +1,5 @@
 /** The verbs that read files only: validate, diff, plan, logs, events. */
-import {appendFileSync, mkdirSync, renameSync, writeFileSync} from 'node:fs';
+import {appendFileSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync} from 'node:fs';
 import path from 'node:path';
 import {afterEach, beforeEach, describe, expect, it, test} from '@jest/globals';
 import type {FleetEvent} from '../../src/api/types.js';
@@ -62,6 +62,28 @@ describe('validate', () => {
     `);
   });
 
+  it('writes what is wrong in the format that was asked for, too', async () => {
+    writeFileSync(path.join(folder, 'tekton-ai.yaml'), fleet.replace('hermes', 'hermes\n      modle: a'));
+    const {code, out, err} = await at('validate', '-o', 'json');
+    expect(code).toBe(4);
+    expect(JSON.parse(out)).toMatchObject({valid: false, problems: [{place: {file: 'tekton-ai.yaml', line: 9}}]});
+    expect(err).toContain('tekton-ai.yaml:9:7: unknown field `modle`');
+    expect((await cli(['diff', '-o', 'github', '-f', 'none.yaml'], {home: state.home, cwd: folder})).out).toMatch(
+      /^::error title=tekton-ai diff::cannot read none\.yaml: there is no such file/,
+    );
+  });
+
+  it('says in every format what is valid', async () => {
+    expect(JSON.parse((await at('validate', '-o', 'json')).out)).toMatchObject({
+      valid: true,
+      summary: '1 fleet is valid: 2 specialists.',
+      fleets: [{name: 'dev', specialists: 2, actions: []}],
+    });
+    for (const format of ['markdown', 'github', 'junit', 'sarif', 'gitlab']) {
+      expect(await at('validate', '-o', format)).toMatchObject({code: 0, err: ''});
+    }
+  });
+
   it('says where it looked', async () => {
     const ran = await cli(['validate'], {home: state.home, cwd: state.home});
     expect(ran).toEqual({
@@ -85,6 +107,34 @@ describe('diff and plan', () => {
     expect(await at('diff')).toEqual({code: 1, out: creates, err});
     expect(await at('plan')).toEqual({code: 0, out: creates, err});
     expect(await at('plan', '--detailed-exitcode')).toEqual({code: 2, out: creates, err});
+  });
+
+  it('print the same as a document, with the same exit codes', async () => {
+    for (const [argv, code] of [
+      [['diff', '-o', 'json'], 1],
+      [['plan', '-o', 'json'], 0],
+      [['plan', '-o', 'json', '--detailed-exitcode'], 2],
+    ] as const) {
+      const ran = await at(...argv);
+      expect(ran.code).toBe(code);
+      expect(JSON.parse(ran.out)).toMatchObject({differs: true, counts: {create: 2}, summary: 'Plan: 2 to create.'});
+    }
+  });
+
+  it("append to the summary of GitHub's job what the log says", async () => {
+    const summary = path.join(folder, 'summary.md');
+    const environment = {GITHUB_STEP_SUMMARY: summary};
+    const ran = await cli(['diff', '-o', 'github'], {home: state.home, cwd: folder, environment});
+    expect(ran.out).toContain('::notice ');
+    await cli(['validate', '-o', 'github'], {home: state.home, cwd: folder, environment});
+    expect(readFileSync(summary, 'utf8')).toMatch(/^### tekton-ai diff\n[^]+\n### tekton-ai validate\n/);
+    writeFileSync(summary, 'x'.repeat(1024 * 1024 - 5000));
+    writeFileSync(path.join(folder, 'tekton-ai.yaml'), fleet);
+    await cli(['diff', '-o', 'github'], {home: state.home, cwd: folder, environment});
+    expect(statSync(summary).size).toBeLessThanOrEqual(1024 * 1024);
+    const nowhere = {GITHUB_STEP_SUMMARY: path.join(folder, 'none/summary.md')};
+    const failed = await cli(['validate', '-o', 'github'], {home: state.home, cwd: folder, environment: nowhere});
+    expect(failed).toMatchObject({code: 0, err: expect.stringContaining('the summary was not written') as unknown});
   });
 
   it('end with 0 where nothing differs', async () => {

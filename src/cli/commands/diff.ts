@@ -5,7 +5,7 @@ import {nextRecord} from '../../reconciler/desired.js';
 import type {Plan} from '../../reconciler/types.js';
 import {readFleetRecord} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
-import {exitCodeOfDiff, failAboveOne} from '../diff-exit.js';
+import {exitCodeOfDiff, planVerb} from '../diff-exit.js';
 import {loadSources} from '../load.js';
 import {heldLines} from '../notices.js';
 import type {DiffOptions} from '../options.js';
@@ -17,22 +17,25 @@ import {styleFor} from '../print/style.js';
 import {windowLines} from '../sync-windows.js';
 
 /** `diff` and `plan`: the same print, other exit codes. */
-export const run: Command<DiffOptions> = (context, args, options) => failAboveOne(compare)(context, args, options);
+export const run: Command<DiffOptions> = (context, args, options) => planVerb(compare)(context, args, options);
 
 const compare: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
   const fleets = await loadSources(context, options);
-  for (const notice of fleets.flatMap(fleet => fleet.notices)) await writeLine(stderr, notice);
   const plans = await planLoaded(context.home, fleets, {prune: true});
-  await writeSourceConflicts(context, fleets);
-  for (const fleet of fleets) {
-    for (const line of heldLines(readFleetRecord(context.home, fleet) ?? {specialists: []})) {
-      await writeLine(stderr, line);
-    }
-  }
+  const remarks = [
+    ...fleets.flatMap(fleet => fleet.notices),
+    ...sourceConflicts(context, fleets),
+    ...fleets.flatMap(fleet => heldLines(readFleetRecord(context.home, fleet) ?? {specialists: []})),
+  ];
+  for (const line of remarks) await writeLine(stderr, line);
   for (const line of await windowLines(context.home, fleets)) await writeLine(stderr, line);
-  await write(stdout, planText(plans, {style: styleFor(color), cwd}));
   const prediction = predictionText(await predict(plans));
+  if (options.output === 'text') await write(stdout, planText(plans, {style: styleFor(color), cwd}));
+  else {
+    const {writeReview} = await import('../review/write.js');
+    await writeReview(context, options, {plans, fleets, remarks});
+  }
   if (prediction !== undefined) await writeLine(stderr, prediction);
   if (options.out !== undefined) await save(context, options.out, fleets, plans);
   return exitCodeOfDiff(plans, options);
@@ -50,15 +53,16 @@ async function save(
 }
 
 /** An apply of the same files would be refused: a person should hear that before. */
-async function writeSourceConflicts({home, stderr}: CommandContext, fleets: readonly LoadedFleet[]): Promise<void> {
-  for (const fleet of fleets) {
+function sourceConflicts({home}: CommandContext, fleets: readonly LoadedFleet[]): readonly string[] {
+  return fleets.flatMap(fleet => {
     const record = readFleetRecord(home, fleet);
     const options = {confirmed: true, takeOver: false, prune: true, appliedAt: '', version: ''};
     try {
       nextRecord(record, fleet, options);
+      return [];
     } catch (error) {
       if (!(error instanceof ConflictError)) throw error;
-      await writeLine(stderr, `an apply would be refused: ${error.message}`);
+      return [`an apply would be refused: ${error.message}`];
     }
-  }
+  });
 }

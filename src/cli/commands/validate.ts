@@ -7,9 +7,22 @@ import {countText} from '../print/amounts.js';
 import {qualifiedName} from '../view.js';
 
 /** Reads everything, changes nothing. What is wrong is thrown, all of it at once (exit code 4). */
-export const run: Command<ValidateOptions> = async (context, _args, options) => {
-  for (const fleet of await loadSources(context, options)) {
-    for (const notice of fleet.notices) await writeLine(context.stderr, notice);
+export const run: Command<ValidateOptions> = async (context, args, options) => {
+  if (options.output === 'text') return validate(context, args, options);
+  const {withReview} = await import('../review/write.js');
+  return withReview(() => 'validate', validate)(context, args, options);
+};
+
+const validate: Command<ValidateOptions> = async (context, _args, options) => {
+  const fleets = await loadSources(context, options);
+  const notices = fleets.flatMap(fleet => fleet.notices);
+  for (const notice of notices) await writeLine(context.stderr, notice);
+  if (options.output !== 'text') {
+    const {writeReview} = await import('../review/write.js');
+    await writeReview(context, {...options, verb: 'validate'}, {plans: [], fleets, remarks: notices});
+    return exitCodes.ok;
+  }
+  for (const fleet of fleets) {
     const specialists = countText(fleet.specialists.length, 'specialist');
     await writeLine(context.stdout, `fleet ${qualifiedName(fleet)} is valid: ${specialists}`);
   }

@@ -2,7 +2,7 @@
 import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
 import {collect, parseBoolean, parseDuration, parsePositive} from '../arguments.js';
-import type {AgainstOptions, DeleteOptions, SteadyFlags} from '../options.js';
+import type {AgainstOptions, DeleteOptions, ReviewFormat, SteadyFlags} from '../options.js';
 import type {Choose} from '../program.js';
 import {addRollout} from './rollout.js';
 
@@ -25,6 +25,7 @@ interface Raw {
   readonly ttl?: number;
   readonly all?: true;
   readonly failAfterCrashes?: number;
+  readonly output: ReviewFormat;
 }
 
 const timeoutOption = (): Option =>
@@ -136,35 +137,45 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
 
   verb(program, 'plan', 'print what apply would do')
     .addOption(againstOption())
+    .addOption(reviewOption())
     .option('--detailed-exitcode', 'end with 2 when something would change')
     .option('--out <file>', 'save it, for a later `apply <file>` that refuses it if anything has moved on')
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const {detailedExitcode = false, out, against} = raw;
+      const {detailedExitcode = false, out, against, output} = raw;
       if (out !== undefined && against !== undefined) {
         command.error('error: --out saves what would be done here, which --against does not look at');
       }
-      const options = {...files(raw), verb: 'plan' as const, detailedExitcode};
+      const options = {...files(raw), verb: 'plan' as const, detailedExitcode, output};
       if (against !== undefined) return chooseAgainst(choose, {...options, against});
       choose(() => import('../commands/diff.js'), [], {...options, ...(out !== undefined && {out})});
     });
 
   verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error')
     .addOption(againstOption())
+    .addOption(reviewOption())
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
-      const options = {...files(raw), verb: 'diff' as const, detailedExitcode: false};
+      const options = {...files(raw), verb: 'diff' as const, detailedExitcode: false, output: raw.output};
       if (raw.against !== undefined) return chooseAgainst(choose, {...options, against: raw.against});
       choose(() => import('../commands/diff.js'), [], options);
     });
 
-  verb(program, 'validate', 'check the file, change nothing').action((_options, command: Commander) => {
-    choose(() => import('../commands/validate.js'), [], files(command.optsWithGlobals<Raw>()));
-  });
+  verb(program, 'validate', 'check the file, change nothing')
+    .addOption(reviewOption())
+    .action((_options, command: Commander) => {
+      const raw = command.optsWithGlobals<Raw>();
+      choose(() => import('../commands/validate.js'), [], {...files(raw), output: raw.output});
+    });
 }
 
 const againstOption = (): Option =>
   new Option('--against <ref|path>', 'compare with what is declared in a git branch, tag or commit, or in other files');
+
+const reviewFormats: readonly ReviewFormat[] = ['text', 'markdown', 'github', 'json', 'junit', 'sarif', 'gitlab'];
+
+const reviewOption = (): Option =>
+  new Option('-o, --output <format>', 'how to print').choices(reviewFormats).default('text');
 
 function chooseAgainst(choose: Choose, options: AgainstOptions): void {
   choose(() => import('../commands/diff-against.js'), [], options);
