@@ -1,5 +1,5 @@
 /** Who is told of events, as a fleet declares it. Types only. */
-import type {FleetEvent, SecretRef} from './types.js';
+import type {FleetEvent, Origin, SecretRef} from './types.js';
 
 /** Of which events. All that is said has to hold. */
 export interface NotificationFilter {
@@ -53,4 +53,6 @@ export interface NotificationSpec {
   /** Of one reason and specialist one message at most in this time; the others are counted. */
   readonly minIntervalSeconds: number;
   readonly to: Destination;
+  /** Where it is declared. */
+  readonly origin: Origin;
 }

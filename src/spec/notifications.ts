@@ -9,7 +9,7 @@ import {suggest} from '../api/suggest.js';
 import {kindOfContent, templateProblem} from '../api/template.js';
 import type {Path} from '../api/validate.js';
 import type {SourceDocument} from './document.js';
-import {absolute, absolutePath} from './fleet.js';
+import {absolute, absolutePath, originAt} from './fleet.js';
 import type {Fleet} from './fleet.js';
 import {refusalOf} from './worker-variables.js';
 
@@ -158,11 +158,12 @@ function contentTypeOf(headers: Readonly<Record<string, TextOrSecret>>): string 
 export function notificationsOf(fleet: Fleet): readonly NotificationSpec[] {
   const source = fleet.group.fleet?.source;
   if (!source) return [];
-  return (fleet.fields.notifications ?? []).map(entry => ({
+  return (fleet.fields.notifications ?? []).map((entry, index) => ({
     name: entry.name,
     on: {...entry.on, types: entry.on?.types ?? (entry.on?.reasons ? ['Normal', 'Warning'] : ['Warning'])},
     minIntervalSeconds: entry.minIntervalSeconds ?? 0,
     to: destinationOf(entry, source, fleet.group.folder),
+    origin: originAt('file', source, ['spec', 'notifications', String(index)]),
   }));
 }
 

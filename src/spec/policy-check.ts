@@ -1,6 +1,7 @@
 /** What a repository declares, held against what the operator trusts it with. Pure. */
 import {defaultOllamaUrl} from '../api/defaults.js';
 import type {Problem} from '../api/errors.js';
+import type {NotificationSpec, WebhookDestination} from '../api/notifications.js';
 import type {PolicyRule, SecretUse, Trust} from '../api/policy.js';
 import type {Desired, LoadedFleet, NamedProvider, Origin, SecretRef} from '../api/types.js';
 import {refusalOf} from './worker-variables.js';
@@ -13,7 +14,10 @@ export interface PolicyFacts {
 
 /** All that a fleet of a git source wants and may not have, at the places where it says so; each place once. */
 export function checkPolicy(fleet: LoadedFleet, facts: PolicyFacts): readonly Problem[] {
-  const problems = fleet.specialists.flatMap(desired => checkSpecialist(desired, facts));
+  const problems = [
+    ...fleet.specialists.flatMap(desired => checkSpecialist(desired, facts)),
+    ...(fleet.notifications ?? []).flatMap(notification => checkNotification(notification, facts)),
+  ];
   return [...new Map(problems.map(problem => [JSON.stringify(problem), problem])).values()];
 }
 
@@ -25,7 +29,7 @@ function checkSpecialist(desired: Desired, facts: PolicyFacts): readonly Problem
     rule?: Omit<PolicyRule, 'match'>,
     note?: string,
   ): Problem => ({
-    ...placeOf(desired, paths, facts),
+    ...placeOf(desired.origins, paths, facts),
     message,
     ...hintOf(rule, note, facts),
   });
@@ -47,6 +51,63 @@ interface Context {
   readonly desired: Desired;
   readonly facts: PolicyFacts;
   readonly say: Say;
+}
+
+/** Who is told of events: a repository that could name any address, program or file would have the machine. */
+function checkNotification({name, to, origin}: NotificationSpec, facts: PolicyFacts): readonly Problem[] {
+  const {trust} = facts;
+  const say = (message: string, rule?: Omit<PolicyRule, 'match'>, note?: string): Problem => ({
+    ...placeOf({component: origin}, [], facts),
+    message: `notification \`${name}\`: ${message}`,
+    ...hintOf(rule, note, facts),
+  });
+  switch (to.type) {
+    case 'webhook':
+      return checkWebhook(to, facts, say);
+    case 'command': {
+      const [program = ''] = to.argv;
+      const variables = Object.entries(to.env).flatMap(([variable, value]) => {
+        const refusal = refusalOf(variable, 'repository');
+        if (refusal !== undefined) return [say(`\`${variable}\` may not be set by a repository: ${refusal}`)];
+        if (typeof value === 'string' || trust.mayUse(value, 'env')) return [];
+        return [say(`${named(value)} may not go into a program's environment`, {secrets: [{...value, use: ['env']}]})];
+      });
+      return [
+        ...(trust.mayRun(program) ? [] : [say(`it may not run ${program}`, {commands: [program]})]),
+        ...variables,
+      ];
+    }
+    case 'file':
+      return trust.mayAppend(to.path) ? [] : [say(`it may not append to ${to.path}`, {files: [to.path]})];
+  }
+}
+
+function checkWebhook(
+  {url, headers, secret}: WebhookDestination,
+  {trust}: PolicyFacts,
+  say: (message: string, rule?: Omit<PolicyRule, 'match'>, note?: string) => Problem,
+): readonly Problem[] {
+  const sent = [...Object.values(headers), ...(secret ? [secret] : [])].filter(value => typeof value !== 'string');
+  // An address that is a secret is known when it is used: what goes there has to be allowed for webhooks as such.
+  const hidden = typeof url === 'string' ? [] : [url, ...sent];
+  const shownUrl = typeof url === 'string' ? url : undefined;
+  // It could say any.
+  if (typeof url !== 'string' && isIn(url, trust)) {
+    return [say(`its address may not come from ${named(url)}`, undefined, 'write it as text')];
+  }
+  const problems = hidden
+    .filter(ref => !trust.mayUse(ref, 'webhook'))
+    .map(ref => say(`${named(ref)} may not be used for it`, {secrets: [{...ref, use: ['webhook']}]}));
+  if (shownUrl === undefined) return problems;
+  if (!trust.mayReach(shownUrl)) {
+    const rule = canBeAllowed(shownUrl) ? {hosts: [hostOf(shownUrl)]} : undefined;
+    problems.push(say(`it may not speak to ${shown(shownUrl)}`, rule, whyNot(shownUrl)));
+  }
+  for (const ref of sent.filter(one => !trust.maySend(shownUrl, one))) {
+    const rule = canBeAllowed(shownUrl) ? {secrets: [{...ref, hosts: [plainHost(shownUrl)]}]} : undefined;
+    problems.push(say(`${named(ref)} may not be sent to ${shown(shownUrl)}`, rule, whyNot(shownUrl)));
+  }
+  return problems;
 }
 
 /** Where a provider sends its requests, and which of them carry its key. */
@@ -201,7 +262,11 @@ function whyNot(url: string): string | undefined {
 }
 
 /** Of the first of the paths that somebody wrote. */
-function placeOf({origins}: Desired, paths: readonly string[], {trust}: PolicyFacts): Omit<Problem, 'message'> {
+function placeOf(
+  origins: Desired['origins'],
+  paths: readonly string[],
+  {trust}: PolicyFacts,
+): Omit<Problem, 'message'> {
   const known = [...paths, 'provider', 'component'].map(path => origins[path]);
   const origin = known.find(one => one && one.type !== 'built-in' && one.file !== undefined);
   const file = origin && 'file' in origin ? (origin.file ?? '') : '';

@@ -127,7 +127,7 @@ export function event(reason = 'Exited', more: Partial<FleetEvent> = {}): FleetE
 }
 
 export function spec(to: NotificationSpec['to'], more: Partial<NotificationSpec> = {}): NotificationSpec {
-  return {name: 'ops', on: {types: ['Warning']}, minIntervalSeconds: 0, to, ...more};
+  return {name: 'ops', on: {types: ['Warning']}, minIntervalSeconds: 0, to, origin: {type: 'built-in'}, ...more};
 }
 
 export function webhook(url: string, more: object = {}): NotificationSpec['to'] {

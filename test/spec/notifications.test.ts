@@ -20,8 +20,10 @@ test('fills in defaults, and makes paths absolute', async () => {
     - {name: log, on: {specialists: [ath*]}, minIntervalSeconds: 5, file: {path: told.jsonl}}`),
   });
   const [fleet] = await load(folder);
+  const at = (line: number) => ({origin: {type: 'file', file: join(folder, 'tekton-ai.yaml'), line}});
   expect(fleet?.notifications).toEqual([
     {
+      ...at(8),
       name: 'chat',
       on: {types: ['Warning']},
       minIntervalSeconds: 0,
@@ -36,12 +38,14 @@ test('fills in defaults, and makes paths absolute', async () => {
       },
     },
     {
+      ...at(9),
       name: 'all',
       on: {reasons: ['Launched', 'Source*'], types: ['Normal', 'Warning']},
       minIntervalSeconds: 0,
       to: {type: 'command', argv: ['/bin/true', '{{reason}}'], timeoutSeconds: 30, env: {}},
     },
     {
+      ...at(10),
       name: 'log',
       on: {specialists: ['ath*'], types: ['Warning']},
       minIntervalSeconds: 5,
