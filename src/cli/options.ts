@@ -173,6 +173,8 @@ export interface EventsOptions extends GlobalOptions {
   readonly limit: number;
 }
 
+export type NotifyTestOptions = GlobalOptions;
+
 export interface WorkerOptions {
   readonly component: string;
   readonly port?: number;

@@ -115,6 +115,8 @@ describe('flags', () => {
     ['sessions a -o name -n lab', ['a'], {output: 'name', namespace: 'lab'}],
     ['sessions delete a s t', ['a', 's', 't'], {all: false}],
     ['sessions delete a --all', ['a'], {all: true}],
+    ['notify test', [], {}],
+    ['notify test chat pager --fleet dev -n lab', ['chat', 'pager'], {fleet: 'dev', namespace: 'lab'}],
     ['events', [], {watch: false, limit: 50}],
     ['events a -w --limit 3', ['a'], {watch: true, limit: 3}],
     ['worker --component athena', [], {component: 'athena'}],
@@ -210,6 +212,7 @@ describe('help', () => {
                                     interactively
        sessions                     list the conversations that a specialist
                                     remembers, or delete them
+       notify                       try the notifications that fleets declare
        canary                       ask a specialist its canary prompts now, and say
                                     how it did
        events                       what happened, oldest first

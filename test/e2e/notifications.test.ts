@@ -52,6 +52,23 @@ test('a killed worker is told of, and that it is back; the secrets of it are in 
   expect(await readFile(out, 'utf8')).toBe('athena\n');
   const failed = await box.untilEvent('NotificationFailed');
   expect(failed.message).toContain('cannot notify dead (webhook, 127.0.0.1:1)');
+  const tried = await box.run(['notify', 'test'], {env: secrets});
+  expect(tried).toMatchObject({exitCode: 1, stderr: ''});
+  expect(tried.stdout.split('\n')).toEqual([
+    'default/dev hook: told (webhook, the address in HOOK_URL)',
+    `default/dev program: told (command, ${process.execPath})`,
+    expect.stringMatching(/^default\/dev dead: not told \(webhook, 127\.0\.0\.1:1\): cannot reach it/),
+    '',
+  ]);
+  expect(JSON.parse(hook.requests[2]?.body ?? '')).toMatchObject({reason: 'CrashLoop', fleet: 'dev'});
+  expect(await box.run(['notify', 'test', 'hook'])).toMatchObject({
+    exitCode: 1,
+    stdout: expect.stringContaining('environment variable HOOK_URL is not set'),
+  });
+  expect(await box.run(['notify', 'test', 'hok'])).toMatchObject({
+    exitCode: 1,
+    stderr: expect.stringContaining('did you mean `hook`?'),
+  });
   await box.ok(['down']);
   expect(await filesWith(box.home, 'very-secret')).toEqual([]);
 });

@@ -5,6 +5,7 @@ import type {OutputFormat, StatusOptions, WaitFor} from '../options.js';
 import type {Choose} from '../program.js';
 import {addCanary} from './canary.js';
 import {nameHelp, scope} from './scope.js';
+import {addNotify} from './notify.js';
 import {addSessions} from './sessions.js';
 import {addUsageVerbs} from './usage.js';
 
@@ -130,6 +131,7 @@ export function addReadingVerbs(program: Commander, choose: Choose): void {
     });
 
   addSessions(program, choose);
+  addNotify(program, choose);
   addCanary(program, choose);
 
   program
