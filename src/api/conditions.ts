@@ -26,6 +26,8 @@ export const reasons = [
   'CrashLoop',
   'LaunchFailed',
   'RolloutFailed',
+  'CanaryRunning',
+  'CanaryFailed',
   'ProviderUnreachable',
   'ProviderError',
   'ModelNotFound',

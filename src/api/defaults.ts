@@ -1,6 +1,6 @@
 /** What holds where nobody says anything. Changing a value here changes nothing that already runs. */
 import {canonicalComponent} from './names.js';
-import type {Canary, Expertise, NamedProvider, ProviderType, SpecialistSpec} from './types.js';
+import type {Canary, Expertise, NamedProvider, ProviderType, RollbackPolicy, SpecialistSpec} from './types.js';
 
 export const defaultProvider = 'ollama';
 
@@ -42,6 +42,8 @@ export const canaryDefaults: Omit<Canary, 'prompts'> = {
   timeoutSeconds: 60,
   onFailure: 'rollback',
 };
+
+export const rollbackDefaults: RollbackPolicy = {enabled: true, deadlineSeconds: 120};
 
 /** Providers that exist undeclared. `scripted` is of use only where a `script` is declared with it. */
 export function builtInProviders(): readonly NamedProvider[] {

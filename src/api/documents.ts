@@ -13,6 +13,7 @@ import type {
   ProviderSpec,
   PullPolicy,
   RestartPolicy,
+  RollbackPolicy,
   SecretRef,
   SpecialistSpec,
   SyncWindow,
@@ -61,6 +62,7 @@ export interface FleetFields {
   readonly syncWindows?: readonly (Omit<SyncWindow, 'timeZone' | 'manual'> &
     Partial<Pick<SyncWindow, 'timeZone' | 'manual'>>)[];
   readonly notifications?: readonly NotificationEntry[];
+  readonly rollback?: Partial<RollbackPolicy>;
 }
 
 /** Where to, exactly one of the destinations. */

@@ -623,6 +623,23 @@ const fleetSpec = mapping(
       default: false,
       description: 'true: an edit may remove more than half of the fleet without being confirmed.',
     },
+    rollback: mapping(
+      {
+        enabled: {type: 'boolean', default: true, description: 'false: a change stays, whatever comes of it.'},
+        deadlineSeconds: {
+          type: 'number',
+          minimum: 1,
+          maximum: 86_400,
+          default: 120,
+          description: 'Until the whole fleet must be Ready after a change, canaries included.',
+        },
+      },
+      {
+        title: 'Rollback',
+        description: 'A change after which the fleet does not become healthy goes back to what was healthy last.',
+        examples: [{enabled: true, deadlineSeconds: 120}],
+      },
+    ),
     driftPolicy: {
       type: 'string',
       enum: ['heal', 'warn', 'ignore'],

@@ -331,6 +331,12 @@ export interface SyncWindow {
   readonly manual: boolean;
 }
 
+/** Whether a change after which the fleet doesn't become healthy is taken back. */
+export interface RollbackPolicy {
+  readonly enabled: boolean;
+  readonly deadlineSeconds: number;
+}
+
 /** One fleet as loaded from its source. */
 export interface LoadedFleet {
   readonly name: string;
@@ -344,6 +350,8 @@ export interface LoadedFleet {
   readonly notifications?: readonly NotificationSpec[];
   /** Absent: always open. */
   readonly syncWindows?: readonly SyncWindow[];
+  /** Absent: none. */
+  readonly rollback?: RollbackPolicy;
   readonly source: Source;
   /** Every file that was read, absolute: what a watcher watches (folders of globs stand beside them in `watch`). */
   readonly files: readonly string[];
@@ -371,16 +379,66 @@ export interface FleetRecord extends LoadedFleet {
   readonly stopped: boolean;
   /** ISO 8601: when the controller is to stop it, as `up --ttl` said. */
   readonly expiresAt?: string;
-  /** What `rollout` laid over the source, by ai id; an apply keeps it. */
+  /** What `rollout` or a failed canary laid over the source, by ai id; an apply keeps what `rollout` did. */
   readonly rollouts?: Readonly<Record<string, Rollout>>;
+  /** Of specialists that have one, by ai id. */
+  readonly canaries?: Readonly<Record<string, CanaryState>>;
+  /** Of a fleet with `rollback`. */
+  readonly gate?: GateRecord;
+}
+
+/** How a specialist's canary went last. */
+export interface CanaryState {
+  readonly asked?: {
+    /** Hash of what answered. */
+    readonly answers: string;
+    readonly passed: boolean;
+    readonly message: string;
+    /** ISO 8601. */
+    readonly at: string;
+  };
+  /** What was good before a change that is not judged, or that failed: to go back to. */
+  readonly before?: Desired;
+}
+
+/** What is judged of a fleet, and where it goes back to. Times are ISO 8601, for people: nothing is computed from them. */
+export interface GateRecord {
+  readonly healthy?: HealthySnapshot;
+  /** Written with the declaration that it is about, before any worker is touched. */
+  readonly judging?: {
+    readonly of: 'change' | 'rollback';
+    readonly since: string;
+    /** Hash of what the source declares. */
+    readonly content: string;
+    readonly revision?: string;
+    /** By ai id, with the reason: who was not Ready before. */
+    readonly notReady: Readonly<Record<string, string>>;
+    /** The time was up, and there is nothing to go back to. */
+    readonly failed?: {readonly message: string; readonly at: string};
+  };
+  /** Not taken over again until the source declares something else, or a person says so. */
+  readonly refused?: {
+    readonly content: string;
+    readonly revision?: string;
+    readonly message: string;
+    readonly at: string;
+  };
+}
+
+/** A fleet's record when all of it was Ready; generations only ever count up, so they are not part of it. */
+export interface HealthySnapshot extends Omit<FleetRecord, 'gate' | 'generations' | 'expiresAt'> {
+  readonly healthyAt: string;
 }
 
 /** A person's word on one specialist that stands over its source's. */
 export interface Rollout {
   /** ISO 8601: its worker is to be one that was started since. */
   readonly restartedAt?: string;
-  /** What counts in place of the source's declaration until `rollout resume`. */
-  readonly held?: {readonly by: 'pause' | 'undo'; readonly at: string; readonly desired: Desired};
+  /** What counts in place of the source's declaration until `rollout resume`; of a canary, until the source says otherwise. */
+  readonly held?:
+    | {readonly by: 'pause' | 'undo'; readonly at: string; readonly desired: Desired}
+    /** `refused` is the spec hash of what failed. */
+    | {readonly by: 'canary'; readonly at: string; readonly desired: Desired; readonly refused: string};
 }
 
 /** One generation of a specialist's declaration, as `rollout history` lists it. */
@@ -541,7 +599,17 @@ export interface FleetStatus {
   readonly lastError?: FleetError;
   /** Why the source can't be read or applied, or isn't yet; the last good spec stays in force. */
   readonly sourceError?: {
-    readonly reason: 'SourceInvalid' | 'SourceUnavailable' | 'MassPruneHeld' | 'SyncWindowClosed';
+    readonly reason:
+      | 'SourceInvalid'
+      | 'SourceUnavailable'
+      | 'MassPruneHeld'
+      | 'SyncWindowClosed'
+      /** What it declares was rolled back. */
+      | 'RolledBack'
+      /** The fleet didn't become healthy after a rollback either. */
+      | 'RollbackFailed'
+      /** The fleet didn't become healthy, and there is nothing to go back to. */
+      | 'NotHealthy';
     readonly message: string;
     readonly at: string;
   };

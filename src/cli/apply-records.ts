@@ -2,6 +2,8 @@
 import type {FleetRecord, LoadedFleet} from '../api/types.js';
 import {version} from '../api/version.js';
 import {MassPruneError, nextRecord} from '../reconciler/desired.js';
+import {isRefused, notReadyOf} from '../reconciler/health-gate.js';
+import {readFleetStatus} from '../registry/status-files.js';
 import {setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
 import {ensureStateHome} from '../registry/home.js';
 import type {CommandContext} from './context.js';
@@ -16,6 +18,8 @@ export interface ApplyFlags {
   readonly ignoreWindows?: boolean;
   /** As in nextRecord. */
   readonly expiresAt?: string | null;
+  /** false: a program that begins again says what it said before, and what was rolled back stays refused. Default: true. */
+  readonly byPerson?: boolean;
   /** Called under the lock with what is recorded, before anything is written; it throws to refuse. */
   readonly check?: (loaded: LoadedFleet, previous: FleetRecord | undefined) => void;
 }
@@ -54,8 +58,11 @@ export async function applyRecords(
     const write = (confirmed: boolean): Promise<FleetRecord> =>
       updateFleet(context.home, fleet, previous => {
         flags.check?.(fleet, previous);
+        const {byPerson = true} = flags;
+        if (previous && !byPerson && isRefused(previous, fleet)) return {...previous, stopped: false};
         const appliedAt = new Date().toISOString();
-        return nextRecord(previous, fleet, {...flags, confirmed, appliedAt, version});
+        const notReady = notReadyOf(readFleetStatus(context.home, fleet)?.specialists ?? []);
+        return nextRecord(previous, fleet, {...flags, byPerson, notReady, confirmed, appliedAt, version});
       });
     try {
       records.push(await write(flags.yes));

@@ -298,9 +298,10 @@ function isOff({status}: NamedStatus): boolean {
 
 function isLive({status, generation}: NamedStatus): boolean {
   const live = condition(status.conditions, 'Live');
+  const progressing = condition(status.conditions, 'Progressing');
   return (
     live?.status === 'True' &&
     status.observedGeneration >= generation &&
-    condition(status.conditions, 'Progressing')?.status === 'False'
+    (progressing?.status === 'False' || progressing?.reason === 'CanaryRunning')
   );
 }

@@ -3,7 +3,7 @@ import type {FleetRecord} from '../api/types.js';
 import type {CommandContext} from './context.js';
 import type {Observation} from './observe.js';
 import {writeLine} from './output.js';
-import {qualifiedName, whyDrifted, whyNotAsDeclared} from './view.js';
+import {qualifiedName, whyCanaryFailed, whyDrifted, whyNotAsDeclared} from './view.js';
 
 export async function writeNotices({stderr}: CommandContext, observation: Observation): Promise<void> {
   for (const line of noticeLines(observation)) await writeLine(stderr, line);
@@ -35,6 +35,10 @@ export function noticeLines({controller, fleets, statuses, specialists}: Observa
     const why = whyDrifted(view);
     if (why) lines.push(`${qualifiedName(view)} is not as declared: ${why.message}`);
   }
+  for (const view of specialists) {
+    const why = whyCanaryFailed(view);
+    if (why) lines.push(`the canary of ${qualifiedName(view)} failed: ${why.message}`);
+  }
   const ownerless = specialists.filter(view => view.fleet !== undefined && view.spec === undefined);
   if (ownerless.length > 0) {
     const names = ownerless.map(qualifiedName).join(', ');
@@ -57,6 +61,11 @@ export function heldLines({
     const held = rollouts[desired.aiId]?.held;
     if (held === undefined) return [];
     const name = qualifiedName(desired);
+    if (held.by === 'canary') {
+      return [
+        `${name} is as it was before its canary failed, until its source says something else, or: tekton-ai rollout resume ${name}`,
+      ];
+    }
     return [
       `${name} is held by \`rollout ${held.by}\`: what its source says counts again after: tekton-ai rollout resume ${name}`,
     ];

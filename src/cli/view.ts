@@ -74,6 +74,14 @@ export function whyDrifted({
   return progressing?.reason === 'Drifted' ? progressing : undefined;
 }
 
+/** That its canary failed, of one that is Ready all the same; undefined: it has none, passed, or is yet to be asked. */
+export function whyCanaryFailed({
+  status,
+}: Pick<SpecialistView, 'status'>): {readonly reason: string; readonly message: string} | undefined {
+  const progressing = condition(status.conditions, 'Progressing');
+  return progressing?.reason === 'CanaryFailed' ? progressing : undefined;
+}
+
 /** As people name it: without the namespace where that is `default`. */
 export function qualifiedName({name, namespace}: {readonly name: string; readonly namespace: string}): string {
   return namespace === 'default' ? name : `${namespace}/${name}`;

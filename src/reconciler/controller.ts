@@ -9,6 +9,8 @@ import type {Worker} from '../runtime/runtime.js';
 import {EventLog} from './events.js';
 import {Fleets, fleetId} from './fleets.js';
 import type {Fleet} from './fleets.js';
+import {Gates} from './gates.js';
+import {notReadyOf} from './health-gate.js';
 import {Keeper} from './keeper.js';
 import {Launcher} from './launcher.js';
 import {ModelMonitor} from './models.js';
@@ -63,6 +65,7 @@ export class Controller {
   readonly #registry: RegistrySync;
   readonly #events: EventLog;
   readonly #ownerless: Ownerless;
+  readonly #gates: Gates;
   #cancelResync: (() => void) | undefined;
   #cancelReadAgain: (() => void) | undefined;
   #catchingUp: Promise<void> = Promise.resolve();
@@ -102,6 +105,8 @@ export class Controller {
       follow,
       ...(only && {only}),
       changed: fleet => this.#declare(fleet),
+      notReady: key =>
+        notReadyOf(specialists.inFleet(key).flatMap(({aiId, status}) => (status ? [{aiId, status}] : []))),
       event: ({key}, type, reason, message) => events.add({type, reason, message, key}),
     }));
     const registry = (this.#registry = new RegistrySync(
@@ -119,6 +124,7 @@ export class Controller {
         for (const other of specialists.dependentsOf(specialist)) queue.add(other.id);
       },
     }));
+    this.#gates = new Gates({ports, specialists, fleets, events, judges: follow});
     this.#ownerless = new Ownerless({
       ports,
       vanished: () => this.#withoutRecord(),
@@ -161,6 +167,7 @@ export class Controller {
     await this.#fleets.reloadAll();
     await this.#withinMs(firstLookMs, this.#models.looked());
     this.#board.open();
+    this.#gates.begin(listener => this.#board.subscribe(listener));
     this.#registry.request();
     if (!this.#options.follow) return;
     this.#resyncLater();
@@ -209,6 +216,7 @@ export class Controller {
     this.#ownerless.close();
     this.#unwatchFleets?.();
     await this.#catchingUp;
+    await this.#gates.close();
     await this.#unwatchRegistry?.();
     await this.#fleets.close();
     await this.#queue.close();
@@ -333,6 +341,7 @@ export class Controller {
     // What this fleet gave up may be what another waits for.
     for (const {id, blocked} of this.#specialists.all) if (blocked?.reason === 'Conflict') this.#queue.add(id);
     this.#board.touch(key);
+    this.#gates.look(key);
   }
 
   async #pass(id: string): Promise<number | undefined> {

@@ -2,7 +2,10 @@
 import {ConflictError} from '../api/errors.js';
 import {formatVersion} from '../api/types.js';
 import type {FleetRecord, LoadedFleet, Source} from '../api/types.js';
+import {nextCanaries, withoutStaleHolds} from './canary-record.js';
 import {withGenerations} from './generations.js';
+import {withGate} from './health-gate.js';
+import type {NotReady} from './health-gate.js';
 import {isMassPrune} from './plan.js';
 import {laidOver, stillDeclared} from './rollouts.js';
 
@@ -17,6 +20,10 @@ export interface ApplyOptions {
   readonly version: string;
   /** When it is to be stopped (ISO 8601); null: never. Absent: as before; one that was stopped meanwhile begins anew. */
   readonly expiresAt?: string | null;
+  /** A person says so, and not a source that is followed: what was refused of it is judged anew. */
+  readonly byPerson?: boolean;
+  /** Who is not Ready just now: such faults are not the fault of what is applied. */
+  readonly notReady?: NotReady;
 }
 
 /**
@@ -43,13 +50,15 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
     );
   }
   const declaredNow = [...loaded.specialists, ...(options.prune ? [] : removed)];
-  const rollouts = stillDeclared(previous?.rollouts, declaredNow);
+  const {byPerson = false, notReady = {}, appliedAt: at} = options;
+  const rollouts = withoutStaleHolds(stillDeclared(previous?.rollouts, declaredNow), declaredNow, byPerson);
   const specialists = withGenerations(laidOver(declaredNow, rollouts), previous);
   const generations = {...previous?.generations};
   for (const d of specialists) generations[d.aiId] = d.generation;
   const kept = previous?.stopped ? undefined : previous?.expiresAt;
   const expiresAt = options.expiresAt === undefined ? kept : options.expiresAt;
-  return {
+  const canaries = nextCanaries(previous, specialists, rollouts, byPerson);
+  const next: FleetRecord = {
     ...loaded,
     ...(expiresAt && {expiresAt}),
     specialists,
@@ -59,7 +68,9 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
     version: options.version,
     stopped: false,
     ...(Object.keys(rollouts).length > 0 && {rollouts}),
+    ...(Object.keys(canaries).length > 0 && {canaries}),
   };
+  return withGate(previous, next, {loaded, notReady, at});
 }
 
 /**

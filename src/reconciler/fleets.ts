@@ -5,6 +5,8 @@ import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
 import {isHold} from './admission.js';
 import type {Held, HoldReason} from './admission.js';
 import {Admissions} from './admissions.js';
+import {isRefused} from './health-gate.js';
+import type {GateReason, NotReady} from './health-gate.js';
 import {MassPruneError, nextRecord, recordId} from './desired.js';
 import {claimsOf} from './plan.js';
 import type {Claims} from './plan.js';
@@ -33,6 +35,8 @@ export interface FleetsOptions {
   readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
   /** What was held of a fleet from a repository may go now, perhaps: it is to be read again. */
   readonly mayGo?: (fleet: Fleet) => void;
+  /** Who is not Ready, by its last status. */
+  readonly notReady?: (key: FleetKey) => NotReady;
 }
 
 /** What a source says of a fleet. */
@@ -45,11 +49,11 @@ export interface Declaration {
 
 /**
  * `outdated`: somebody applied after the source was read, so it has to be read again. `unwanted`: it was stopped, or
- * its record is gone.
+ * its record is gone. `refused`: it was rolled back, and the source says nothing new.
  */
-export type TakenOver = 'changed' | 'unchanged' | 'held' | 'outdated' | 'unwanted';
+export type TakenOver = 'changed' | 'unchanged' | 'held' | 'outdated' | 'unwanted' | 'refused';
 
-type ErrorReason = Exclude<NonNullable<Fleet['sourceError']>['reason'], HoldReason>;
+type ErrorReason = Exclude<NonNullable<Fleet['sourceError']>['reason'], HoldReason | GateReason>;
 
 /** A watch prunes only what was missing at two readings this far apart, ms: a half-written file can be valid. */
 const secondReadingMs = 1000;
@@ -151,9 +155,11 @@ export class Fleets {
       if (known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped) {
         known.sourceError = undefined;
       }
+      const isLifted = known.record.gate?.refused !== undefined && record.gate?.refused === undefined;
       known.record = record;
       known.watch?.update(record);
       this.#options.changed(known);
+      if (isLifted && this.#options.follow) void this.reload(fleetId(key));
       // Watching may have failed before, or its source was standard input.
       return this.#follow(known);
     }
@@ -211,6 +217,7 @@ export class Fleets {
   async #waits({key, loaded, since}: Declaration): Promise<boolean> {
     const fleet = this.all.get(fleetId(key));
     if (!fleet || fleet.record.stopped || fleet.record.appliedAt !== since) return false;
+    if (isRefused(fleet.record, loaded)) return false; // it waits for no window
     const options = {confirmed: false, takeOver: false, prune: true, appliedAt: since, version: this.#options.version};
     const admission = await this.#admissions.of(fleet.record, nextRecord(fleet.record, loaded, options));
     if (!admission.admit && !this.#closed) this.#hold(fleet, admission);
@@ -263,13 +270,32 @@ export class Fleets {
         return previous;
       }
       const appliedAt = isoNow(ports);
-      const next = nextRecord(previous, loaded, {confirmed: false, takeOver: false, prune: true, appliedAt, version});
+      if (previous && isRefused(previous, loaded)) {
+        result = 'refused';
+        return previous;
+      }
+      const notReady = this.#options.notReady?.(key) ?? {};
+      const options = {confirmed: false, takeOver: false, prune: true, appliedAt, version, notReady};
+      const next = nextRecord(previous, loaded, options);
       if (previous && sameContent(previous, next)) return previous;
       result = 'changed';
       return next;
     });
     if (record) await this.#recorded(key, record, result);
     return result;
+  }
+
+  /** Changes a record for a reason of our own, which its source has not said. The same record: nothing is written. */
+  async change(key: FleetKey, change: (record: FleetRecord) => FleetRecord): Promise<void> {
+    await this.#inTurn(async () => {
+      let result: TakenOver = 'unchanged';
+      const record = await this.#options.ports.store.updateFleet(key, previous => {
+        const next = previous && change(previous);
+        if (next !== previous) result = 'outdated'; // as if another had written it
+        return next;
+      });
+      if (record) await this.#recorded(key, record, result);
+    });
   }
 
   async #recorded(key: FleetKey, record: FleetRecord, result: TakenOver): Promise<void> {
@@ -283,7 +309,7 @@ export class Fleets {
     } else {
       fleet.record = record;
       fleet.watch?.update(record);
-      if (result !== 'unchanged') this.#options.changed(fleet);
+      if (result !== 'unchanged' && result !== 'refused') this.#options.changed(fleet);
     }
     const taken = this.all.get(fleetId(key));
     if (taken && result === 'changed') {

@@ -1,6 +1,6 @@
 /** What `rollout` does to a fleet's record: restarts that a person asked for, and declarations that are held. Pure. */
 import {diffDeclared, hashOf} from '../api/hash.js';
-import type {Desired, FleetRecord, Revision, Rollout} from '../api/types.js';
+import type {CanaryState, Desired, FleetRecord, Revision, Rollout} from '../api/types.js';
 import {withGenerations} from './generations.js';
 
 type Rollouts = Readonly<Record<string, Rollout>>;
@@ -29,6 +29,11 @@ export function held(record: FleetRecord, desired: Desired, by: 'pause' | 'undo'
   return changed(record, at, [desired.aiId], rollout => ({...rollout, held: {by, at, desired}}));
 }
 
+/** As `held`, by a canary that what is declared (of spec hash `refused`) has failed. */
+export function heldByCanary(record: FleetRecord, desired: Desired, refused: string, at: string): FleetRecord {
+  return changed(record, at, [desired.aiId], rollout => ({...rollout, held: {by: 'canary', at, desired, refused}}));
+}
+
 /** Lets go of what was held: what the source declares counts again. Of a name that isn't in `declared`, at its next reading. */
 export function resumed(
   record: FleetRecord,
@@ -40,7 +45,14 @@ export function resumed(
   const specialists = record.specialists.map(desired =>
     aiIds.includes(desired.aiId) ? (bySource.get(desired.aiId) ?? desired) : desired,
   );
-  return changed(record, at, aiIds, ({held: _held, ...rollout}) => rollout, specialists);
+  const next = changed(record, at, aiIds, ({held: _held, ...rollout}) => rollout, specialists);
+  if (!record.canaries) return next;
+  // What a canary refused is to be asked again.
+  const canaries = Object.entries(record.canaries).map(([aiId, {asked, ...state}]): [string, CanaryState] => [
+    aiId,
+    aiIds.includes(aiId) && asked?.passed === false ? state : {...(asked && {asked}), ...state},
+  ]);
+  return {...next, canaries: Object.fromEntries(canaries)};
 }
 
 /** The newest earlier declaration that is another one than now, a mere restart aside; or the one of `generation`. */

@@ -4,6 +4,8 @@ import {addUsage, noUsage, subtractUsage} from '../api/usage.js';
 import type {Remains, Worker} from '../runtime/runtime.js';
 import {isCrashLoop, noFailures} from './backoff.js';
 import type {Backoff} from './backoff.js';
+import {canaryView} from './canary-record.js';
+import type {CanaryView} from './canary-record.js';
 import type {FleetKey} from './ports.js';
 import {offReason} from './status.js';
 import type {Facts, Why} from './status.js';
@@ -26,6 +28,8 @@ export class Specialist {
   desired: Desired | undefined;
   /** Why it is not to run, though declared. */
   off: Why | undefined;
+  /** How it stands with its canary, by its fleet's record. */
+  canary: CanaryView | undefined;
   worker: Worker | undefined;
   /** Predecessors of `worker` that still serve the connections that they have. */
   readonly retiring = new Set<Worker>();
@@ -89,6 +93,7 @@ export class Specialist {
     const changed = desired?.specHash !== this.desired?.specHash || desired?.generation !== this.desired?.generation;
     this.desired = desired;
     this.off = desired && offReason(desired, record);
+    this.canary = desired && canaryView(record, desired);
     // The record was lost and made anew, and counts from 1: what was acted on before counts for nothing.
     if (desired && desired.generation < this.observedGeneration) this.observedGeneration = 0;
     if (!changed) return;
@@ -199,6 +204,7 @@ export class Specialist {
       ...(worker?.hello.budget && {budget: worker.hello.budget}),
       ...(this.rollout && {rollout: this.rollout.why, rolloutStuck: isCrashLoop(this.rollout.backoff)}),
       ...(this.drift && {drift: this.drift}),
+      ...(this.canary && {canary: this.canary}),
       ...(this.progress && {progress: this.progress}),
       ...(this.blocked && {blocked: this.blocked}),
       crashLoop: !worker && isCrashLoop(this.backoff),

@@ -7,6 +7,7 @@ import type {FleetStatus, NamedStatus, SpecialistStatus} from '../api/types.js';
 import type {EventLog} from './events.js';
 import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
+import {gateError} from './health-gate.js';
 import type {ModelMonitor} from './models.js';
 import type {FleetKey, Ports} from './ports.js';
 import {countsOf} from './rollup.js';
@@ -152,13 +153,14 @@ export class StatusBoard {
       return [{...who, status}];
     });
     const syncedAt = ports.clock.iso();
+    const error = sourceError ?? gateError(record);
     const lastError = events.lastError(key) ?? statusBefore?.lastError;
     return {
       ...{formatVersion, name, namespace, syncedAt},
       ...(revision !== undefined && {revision}),
       counts: countsOf(named.map(({status}) => status)),
       ...(lastError && {lastError}),
-      ...(sourceError && {sourceError}),
+      ...(error && {sourceError: error}),
       specialists: named,
     };
   }

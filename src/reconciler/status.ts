@@ -17,6 +17,7 @@ import type {
   SpecialistStatus,
   Usage,
 } from '../api/types.js';
+import type {CanaryView} from './canary-record.js';
 
 export interface Why {
   readonly reason: Reason;
@@ -49,6 +50,8 @@ export interface Facts {
   readonly rolloutStuck?: boolean;
   /** Somebody else changed it, and it is left so. */
   readonly drift?: Why;
+  /** Its canary is yet to be asked, or failed. */
+  readonly canary?: CanaryView;
   /** Work that is under way or about to begin by itself. */
   readonly progress?: Why;
   /** Nothing more happens before a person, another specialist or a provider does something. */
@@ -194,6 +197,17 @@ function decideProgressing(facts: Facts): Verdict {
     return {type: 'Progressing', status: 'True', reason: 'Pulling', message: fault.message};
   }
   if (facts.drift) return {type: 'Progressing', status: 'False', ...facts.drift};
+  if (facts.canary?.state === 'due') {
+    return {
+      type: 'Progressing',
+      status: 'True',
+      reason: 'CanaryRunning',
+      message: 'its canary prompts are to be passed',
+    };
+  }
+  if (facts.canary) {
+    return {type: 'Progressing', status: 'False', reason: 'CanaryFailed', message: facts.canary.message};
+  }
   return {type: 'Progressing', status: 'False', reason: 'Converged', message: 'runs as declared'};
 }
 
@@ -214,6 +228,9 @@ function decideStalled(facts: Facts, model: Verdict): Verdict {
     return {type: 'Stalled', status: 'True', ...facts.blocked};
   }
   if (facts.rollout && facts.rolloutStuck) return {type: 'Stalled', status: 'True', ...facts.rollout};
+  if (!facts.off && facts.canary?.state === 'failed' && facts.canary.rollsBack) {
+    return {type: 'Stalled', status: 'True', reason: 'CanaryFailed', message: facts.canary.message};
+  }
   // Left drained it takes no chat until somebody does something about it.
   if (facts.drift && facts.worker?.draining) return {type: 'Stalled', status: 'True', ...facts.drift};
   if (facts.crashLoop) {
@@ -263,7 +280,10 @@ export function outlook(named: NamedStatus): Outlook {
     return isOnItsWay(status, stalled) ? {type: 'waiting', why: stalled} : {type: 'stuck', why: stalled};
   }
   if (!current) return {type: 'waiting', why};
-  if (ready.status === 'True') return {type: 'done'};
+  if (ready.status === 'True') {
+    const progressing = condition(status.conditions, 'Progressing');
+    return progressing?.reason === 'CanaryRunning' ? {type: 'waiting', why: progressing} : {type: 'done'};
+  }
   const model = condition(status.conditions, 'ModelAvailable');
   if (model?.reason === 'Pulling') return {type: 'waiting', why};
   const waits = model?.status === 'False' || ready.reason === 'BudgetExceeded';

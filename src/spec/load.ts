@@ -1,5 +1,6 @@
 /** Files to desired state. The one door: what comes out is typed, checked and complete, or nothing does. */
 import {isAbsolute, join} from 'node:path';
+import {rollbackDefaults} from '../api/defaults.js';
 import {InvalidInputError, PolicyViolationError, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Trust} from '../api/policy.js';
@@ -165,6 +166,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
       fields.syncWindows.length > 0 && {
         syncWindows: fields.syncWindows.map(window => ({timeZone: 'UTC', manual: true, ...window})),
       }),
+    ...(fields.rollback && {rollback: {...rollbackDefaults, ...fields.rollback}}),
     source: group.source,
     files: group.files,
     watch: [...new Set(group.watch)],

@@ -38,7 +38,7 @@ export const run: Command<RolloutHistoryOptions> = async (context, [name = ''], 
     const resume = `tekton-ai rollout resume ${qualifiedName(current)}`;
     await writeLine(
       context.stderr,
-      `held by \`rollout ${held.by}\` since ${since}; its source counts again after: ${resume}`,
+      `held by ${held.by === 'canary' ? 'its canary, which failed,' : `\`rollout ${held.by}\``} since ${since}; its source counts again after: ${resume}`,
     );
   }
   return exitCodes.ok;

@@ -25,7 +25,8 @@ export const run: Command<RunOptions> = async (context, _args, options) => {
   const closed = options.ignoreWindows ? [] : await closedFor(context.home, loaded);
   await keepInForce(context, closed);
   const open = loaded.filter(fleet => !closed.some(one => one.fleet === fleet));
-  await applyRecords(context, open, {yes: false, takeOver: false, prune: true, ignoreWindows: true});
+  const flags = {yes: false, takeOver: false, prune: true, ignoreWindows: true, byPerson: false};
+  await applyRecords(context, open, flags);
   const table = context.isTerminal.stdout ? liveTable(context) : undefined;
   await lead(context, {log: table ? silentLogger : eventLines(context), ...(table && {status: table.show})});
   await writeLine(context.stderr, 'the controller has ended; the specialists live on. Stop them with: tekton-ai down');

@@ -3,6 +3,7 @@ import {
   qualifiedName,
   modelText,
   readyText,
+  whyCanaryFailed,
   whyDrifted,
   whyFallback,
   whyNotReady,
@@ -42,7 +43,10 @@ export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptio
   const generation =
     view.generation === observedGeneration ? `${view.generation}` : `${view.generation} (at ${observedGeneration})`;
   const pid = instance === undefined ? '<none>' : String(instance.identity.pid);
-  const {reason} = whyNotReady(view) ?? whyDrifted(view) ?? whyFallback(view) ?? {reason: 'Ready'};
+  const {reason} = whyNotReady(view) ??
+    whyDrifted(view) ??
+    whyCanaryFailed(view) ??
+    whyFallback(view) ?? {reason: 'Ready'};
   return [...row, pid, generation, view.fleet ?? '<none>', reason];
 }
 

@@ -1,7 +1,15 @@
 /** The causal chain from the last change or event to the present state, as `why` prints it. */
 import type {Reason} from '../../api/conditions.js';
 import type {FleetEvent} from '../../api/types.js';
-import {qualifiedName, whyDrifted, whyFallback, whyNotAsDeclared, whyNotReady, type SpecialistView} from '../view.js';
+import {
+  qualifiedName,
+  whyCanaryFailed,
+  whyDrifted,
+  whyFallback,
+  whyNotAsDeclared,
+  whyNotReady,
+  type SpecialistView,
+} from '../view.js';
 import {ageText} from './amounts.js';
 import type {Style} from './style.js';
 
@@ -40,7 +48,8 @@ export function whyText({chain, events, style, now}: WhyOptions): string {
   const [asked] = chain;
   if (asked === undefined) return '';
   const cause = chain.at(-1) ?? asked;
-  const why = whyNotReady(cause) ?? whyNotAsDeclared(cause) ?? whyDrifted(cause) ?? whyFallback(cause);
+  const why =
+    whyNotReady(cause) ?? whyNotAsDeclared(cause) ?? whyDrifted(cause) ?? whyCanaryFailed(cause) ?? whyFallback(cause);
   const next = nextSteps[(why?.reason ?? 'Ready') as Reason];
   const past = history(events, asked);
   const shown = past.slice(-mostEvents);
@@ -73,6 +82,8 @@ function standing(view: SpecialistView, now: number): string {
   }
   const drift = why ? undefined : whyDrifted(view);
   if (drift) return `${qualifiedName(view)} is ${view.status.phase}${since}, not as declared: ${drift.message}`;
+  const canary = why ? undefined : whyCanaryFailed(view);
+  if (canary) return `${qualifiedName(view)} is ${view.status.phase}${since}, but its canary failed: ${canary.message}`;
   const fallback = whyFallback(view);
   if (fallback) return `${qualifiedName(view)} is ${view.status.phase}${since}: ${fallback.message}`;
   const reason = why === undefined ? `: it runs as declared${generation}` : `: ${why.reason}: ${why.message}`;
@@ -106,6 +117,8 @@ const nextSteps: Partial<Readonly<Record<Reason, string>>> = {
   Starting: 'nothing to do: its turn to be started comes',
   Restarting: 'nothing to do: it is started again with what changed',
   Draining: 'nothing to do: it ends when the chats under way have, or after its grace period',
+  CanaryRunning: 'nothing to do: its canary prompts are being asked',
+  CanaryFailed: 'change what answers, or the canary; ask it again with: tekton-ai canary',
   Drifted: 'put it right with: tekton-ai apply; or declare it so',
   BackingOff: 'it is started again by itself; if it stays so: tekton-ai logs',
   CrashLoop: 'mend what its last lines say (tekton-ai logs); it is tried again, ever more rarely',
