@@ -128,6 +128,9 @@ async function spawnGit(
   } satisfies Options;
   const subprocess = execa('git', gitDir === undefined ? args : [`--git-dir=${gitDir}`, ...args], execaOptions);
   const stop = endGroupOn(signal, subprocess);
+  subprocess.once('exit', (_, signalCode) => {
+    if (signalCode !== null) endOrphans(subprocess.pid);
+  });
   try {
     const chunks = onData && subprocess.iterable({binary: true, preserveNewlines: true});
     const failure = chunks && (await consume(subprocess, chunks, onData));
@@ -184,6 +187,19 @@ function endGroup({pid, exitCode, signalCode}: Child, signal: NodeJS.Signals): v
     process.kill(-pid, signal);
   } catch {
     // It is gone.
+  }
+}
+
+/**
+ * Somebody killed git: what it had started would go on waiting for the remote, and hold the pipes that we read. Called the
+ * moment git has ended, so its number is still that of its group.
+ */
+function endOrphans(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // There are none.
   }
 }
 

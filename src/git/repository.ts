@@ -10,6 +10,7 @@ import type {Variables} from '../spec/environment.js';
 import {isWholeTree, listTree, writeTree} from './checkout.js';
 import {GitRepository, initCopy, isDamage, linkCopy, repackWhenMany, swapFolder} from './copy.js';
 import {GitError, localError, remoteError} from './errors.js';
+import type {GitFailure} from './errors.js';
 import {descent} from './history.js';
 import type {Descent} from './history.js';
 import {GitProgram} from './program.js';
@@ -446,10 +447,18 @@ function passDamage(error: unknown): undefined {
   throw error;
 }
 
-/** What may be the fault of our own copy; the attempt without it tells. */
+/** What can't be the fault of our own copy. Of anything else the attempt without it tells. */
+const remoteFaults: ReadonlySet<GitFailure> = new Set([
+  'no-git',
+  'timeout',
+  'disk-full',
+  'authentication',
+  'moved',
+  'no-such-ref',
+]);
+
 function passOwnFault(error: unknown): undefined {
-  const kind = error instanceof GitError ? error.kind : undefined;
-  if (kind === 'damaged' || kind === 'failed' || kind === 'not-a-repository') return undefined;
+  if (error instanceof GitError && !remoteFaults.has(error.kind)) return undefined;
   throw error;
 }
 
