@@ -120,7 +120,7 @@ async function hashOf(folder) {
 
 async function loadSchemas() {
   const outfile = `${draft}/schemas.mjs`;
-  await build({...common, entryPoints: ['src/api/schema.ts'], outfile, format: 'esm'});
+  await build({...common, entryPoints: ['src/api/published-schemas.ts'], outfile, format: 'esm'});
   const schemas = await import(pathToFileURL(outfile).href);
   await rm(outfile);
   return schemas;

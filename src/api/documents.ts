@@ -50,8 +50,24 @@ export interface SpecialistEntry extends SpecialistFields {
   readonly labels?: Readonly<Record<string, string>>;
 }
 
+/** Fields for every specialist that `target` means; what it says of one must all hold. */
+export interface Patch {
+  readonly target: {
+    /** `*` stands for any text. */
+    readonly name?: string;
+    readonly component?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly optional?: boolean;
+  };
+  /** As `SpecialistEntry` without name and component; null takes a field away. */
+  readonly patch: Readonly<Record<string, unknown>>;
+}
+
+/** Of one document. Of a fleet over bases they may say less, and `null`, until the layers are made one. */
 export interface FleetFields {
   readonly enabled?: boolean;
+  readonly bases?: readonly string[];
+  readonly patches?: readonly Patch[];
   readonly include?: readonly string[];
   readonly providers?: Readonly<Record<string, ProviderSpec>>;
   readonly defaults?: Omit<SpecialistFields, 'component'>;

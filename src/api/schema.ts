@@ -13,7 +13,7 @@ export interface JsonSchema {
   readonly description?: string;
   readonly type?: string | readonly string[];
   readonly const?: string;
-  readonly enum?: readonly string[];
+  readonly enum?: readonly (string | null)[];
   readonly pattern?: string;
   readonly minLength?: number;
   readonly maxLength?: number;
@@ -27,13 +27,20 @@ export interface JsonSchema {
   readonly propertyNames?: JsonSchema;
   readonly additionalProperties?: boolean | JsonSchema;
   readonly required?: readonly string[];
+  readonly minItems?: number;
   readonly minProperties?: number;
   readonly maxProperties?: number;
+  readonly if?: JsonSchema;
+  readonly then?: JsonSchema;
+  readonly else?: JsonSchema;
   readonly default?: unknown;
   readonly examples?: readonly unknown[];
 }
 
 export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise' | 'Policy';
+
+/** What `$patch` may say of a specialist of the bases. */
+export const layerPatches = ['delete', 'replace'] as const;
 
 export const providerTypes = ['auto', 'ollama', 'anthropic', 'openai', 'offline', 'scripted'] as const;
 
@@ -584,6 +591,40 @@ const notification = mapping(
 const fleetSpec = mapping(
   {
     enabled: {type: 'boolean', default: true, description: 'false: the whole fleet is stopped.'},
+    bases: {
+      title: 'Bases',
+      description: 'Fleets that this one lies over: their files, or folders with exactly one, relative to this file.',
+      type: 'array',
+      items: text,
+      minItems: 1,
+      maxItems: 64,
+      uniqueItems: true,
+      examples: [['../base']],
+    },
+    patches: {
+      title: 'Patches',
+      description: 'Fields for all specialists that a target means; applied in order, after all else is merged.',
+      type: 'array',
+      items: mapping(
+        {
+          target: mapping(
+            {
+              name: {...text, description: 'A name; `*` stands for any text.', examples: ['athena', '*']},
+              component,
+              labels: {...labels, description: 'All of them.'},
+              optional: {type: 'boolean', default: false, description: 'true: that it means nobody is no error.'},
+            },
+            {title: 'Target', description: 'Who is meant: all that is said must hold.', minProperties: 1},
+          ),
+          patch: mapping(
+            {labels, ...defaultableProperties},
+            {title: 'Fields', description: 'Merged field by field; `null` takes a field away.'},
+          ),
+        },
+        {title: 'Patch', required: ['target', 'patch']},
+      ),
+      examples: [[{target: {name: '*'}, patch: {pull: 'IfNotPresent'}}]],
+    },
     include: {
       type: 'array',
       items: text,
@@ -771,13 +812,3 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
     policySpec,
   ),
 };
-
-/** The published files, by name within `specs/`; scripts/build.mjs writes them. */
-export function schemaFiles(): ReadonlyMap<string, string> {
-  return new Map(
-    Object.entries(schemas).map(([kind, schema]) => [
-      `${kind.toLowerCase()}.schema.json`,
-      `${JSON.stringify(schema, null, 2)}\n`,
-    ]),
-  );
-}

@@ -280,6 +280,8 @@ export interface SpecialistSpec {
 /** Where a field's value comes from, for `diff` and `config view`. */
 export type Origin =
   | {readonly type: 'file'; readonly file: string; readonly line?: number}
+  /** Written in a fleet that this one lies over, or in a patch. */
+  | {readonly type: 'base' | 'patch'; readonly file: string; readonly line?: number}
   | {readonly type: 'env'; readonly variable: string; readonly file?: string}
   | {readonly type: 'fleet-default'; readonly file: string; readonly line?: number}
   | {readonly type: 'built-in'};

@@ -45,8 +45,10 @@ function translate(error: ErrorObject): SchemaProblem | undefined {
       return wrongType(path, name, schema, error.data);
     case 'const':
       return wrong(`${name} must be ${String(schema.const)}`, otherVersion(schema.const, error.data));
-    case 'enum':
-      return wrong(`${name} must be one of ${(schema.enum ?? []).join(', ')}`, suggest(error.data, schema.enum ?? []));
+    case 'enum': {
+      const known = (schema.enum ?? []).map(String);
+      return wrong(`${name} must be one of ${known.join(', ')}`, suggest(error.data, known));
+    }
     case 'pattern':
       return wrongPattern(error, path, name, schema);
     case 'propertyNames':
@@ -56,6 +58,7 @@ function translate(error: ErrorObject): SchemaProblem | undefined {
     case 'exclusiveMinimum':
       return wrong(`${name} must be ${rangeOf(schema)}`);
     case 'minLength':
+    case 'minItems':
       return wrong(`${name} must not be empty`);
     case 'maxLength':
       return tooLong(error, path, name, schema);

@@ -46,7 +46,7 @@ export function referencesOf(fleet: Fleet): readonly Reference[] {
       : []),
     ...entries.flatMap(({source, path, fields: own}) => filesIn(source, path, own)),
   ];
-  return found.map(({file, source, path}) => ({file: absolutePath(file, source, group.folder), source, path}));
+  return found.map(({file, source, path}) => ({file: absolutePath(file, source, path, group.folder), source, path}));
 }
 
 function filesIn(source: SourceDocument, path: Path, value: unknown): Reference[] {

@@ -114,7 +114,8 @@ function checkFleetNames(fleets: readonly Fleet[]): readonly Problem[] {
 }
 
 function placeOf({source}: Entry, path: Path): string {
-  return `${source.file}:${source.place(path).line}`;
+  const {document, path: within} = source.written(path);
+  return `${document.file}:${document.place(within).line}`;
 }
 
 export function rangeOf(fleet: Fleet): PortRange {

@@ -1,5 +1,5 @@
 /** From a file to documents of known kind and shape, with everything that is wrong about them. */
-import type {AnyDocument, ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/documents.js';
+import type {AnyDocument} from '../api/documents.js';
 import type {Problem} from '../api/errors.js';
 import {looksLikeKey, namesSecret} from '../api/mask.js';
 import {schemas} from '../api/schema.js';
@@ -8,9 +8,8 @@ import {suggest} from '../api/suggest.js';
 import {apiVersion} from '../api/types.js';
 import {validate} from '../api/validate.js';
 import type {Path, SchemaProblem} from '../api/validate.js';
-import {parse} from './document.js';
 import type {SourceDocument} from './document.js';
-import type {SourceText} from './source.js';
+import {asLayer} from './layer.js';
 
 /**
  * A document and where it stands. Parts that its schema refuses are taken out of `value`, so that the rest can be
@@ -21,34 +20,20 @@ export interface Declared<T extends AnyDocument> {
   readonly value: T;
 }
 
-export interface CheckedFile {
-  readonly fleets: readonly Declared<FleetDocument>[];
-  readonly specialists: readonly Declared<SpecialistDocument>[];
-  readonly expertise: readonly Declared<ExpertiseDocument>[];
+export interface Checked {
+  /** undefined: it is of no kind that we know. */
+  readonly declared: Declared<AnyDocument> | undefined;
   readonly problems: readonly Problem[];
 }
 
-export async function checkText(text: SourceText): Promise<CheckedFile> {
-  const {documents, problems} = parse(text);
-  const checked = await Promise.all(documents.map(checkOneOfFleet));
-  const declared = checked.flatMap(({declared}) => declared ?? []);
-  return {
-    fleets: declared.filter(isKind<FleetDocument>('Fleet')),
-    specialists: declared.filter(isKind<SpecialistDocument>('Specialist')),
-    expertise: declared.filter(isKind<ExpertiseDocument>('Expertise')),
-    problems: [...problems, ...checked.flatMap(({problems}) => problems)],
-  };
-}
-
-function isKind<T extends AnyDocument>(kind: T['kind']) {
+export function isKind<T extends AnyDocument>(kind: T['kind']) {
   return (declared: Declared<AnyDocument>): declared is Declared<T> => declared.value.kind === kind;
 }
 
-async function checkOneOfFleet(
-  source: SourceDocument,
-): Promise<{declared?: Declared<AnyDocument>; problems: readonly Problem[]}> {
+/** A document of a fleet as its schema has it, with everything that is wrong about it. */
+export async function checkOneOfFleet(source: SourceDocument): Promise<Checked> {
   const kind = source.value['kind'];
-  if (!isKnownKind(kind)) return {problems: [unknownKind(source, kind)]};
+  if (!isKnownKind(kind)) return {declared: undefined, problems: [unknownKind(source, kind)]};
   const {value, problems} = await checkDocument(kind, source);
   return {declared: {source, value: value as unknown as AnyDocument}, problems}; // what the schema accepts
 }
@@ -58,10 +43,12 @@ export async function checkDocument(
   kind: DocumentKind,
   source: SourceDocument,
 ): Promise<{readonly value: Readonly<Record<string, unknown>>; readonly problems: readonly Problem[]}> {
-  const wrong = await validate(kind, source.value);
-  const problems = wrong.map(({path, at, message, hint}) =>
-    source.problem(path, at === 'key' ? 'key' : 'value', message, hint),
-  );
+  const layer = kind === 'Fleet' ? asLayer(source) : {value: source.value, problems: [], isOpen: () => false};
+  const wrong = (await validate(kind, layer.value)).filter(({path, at}) => at !== 'inside' || !layer.isOpen(path));
+  const problems = [
+    ...layer.problems,
+    ...wrong.map(({path, at, message, hint}) => source.problem(path, at === 'key' ? 'key' : 'value', message, hint)),
+  ];
   const literal = literalSecrets(source).filter(({path}) => !wrong.some(problem => isWithin(path, problem.path)));
   problems.push(...literal.map(({path, message}) => source.problem(path, 'value', message, secretHint)));
   return {value: wrong.length === 0 ? source.value : withoutWrong(source.value, wrong), problems};

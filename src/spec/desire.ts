@@ -4,6 +4,7 @@ import type {SpecialistFields} from '../api/documents.js';
 import {hashOf, leaves} from '../api/hash.js';
 import {aiIdOf, canonicalComponent} from '../api/names.js';
 import type {Desired, Expertise, FallbackChoice, Json, NamedProvider, Origin, SpecialistSpec} from '../api/types.js';
+import type {Path} from '../api/validate.js';
 import {absolute, defaultsPath, dependenciesOf, includedExpertise, originAt, shippedComponent} from './fleet.js';
 import type {Entry, Fleet} from './fleet.js';
 import type {KnownProvider} from './providers.js';
@@ -106,8 +107,8 @@ function declaredModel(fleet: Fleet, entry: Entry): {name: string; provider: str
 function mergedFields(fleet: Fleet, entry: Entry, component: string): SpecialistFields {
   const cwd = fleet.group.folder;
   const base = fleet.fields.defaults ?? {};
-  const under = fleet.group.fleet ? withAbsoluteFiles(base, fleet.group.fleet.source, cwd) : base;
-  const over = withAbsoluteFiles(entry.fields, entry.source, cwd);
+  const under = fleet.group.fleet ? withAbsoluteFiles(base, fleet.group.fleet.source, defaultsPath, cwd) : base;
+  const over = withAbsoluteFiles(entry.fields, entry.source, entry.path, cwd);
   const dependsOn = dependenciesOf(fleet, entry);
   const included = includedExpertise(fleet, component)?.fields;
   return {
@@ -133,14 +134,20 @@ function merge(
   return Object.keys(merged).length === 0 ? {} : {[field]: merged};
 }
 
-function withAbsoluteFiles(fields: SpecialistFields, source: Entry['source'], cwd: string): SpecialistFields {
+function withAbsoluteFiles(
+  fields: SpecialistFields,
+  source: Entry['source'],
+  path: Path,
+  cwd: string,
+): SpecialistFields {
   const env = Object.entries(fields.env ?? {}).map(
-    ([name, value]) => [name, typeof value === 'string' ? value : absolute(value, source, cwd)] as const,
+    ([name, value]) =>
+      [name, typeof value === 'string' ? value : absolute(value, source, [...path, 'env', name], cwd)] as const,
   );
   return {
     ...fields,
     ...(fields.env && {env: Object.fromEntries(env)}),
-    ...(fields.auth && {auth: {token: absolute(fields.auth.token, source, cwd)}}),
+    ...(fields.auth && {auth: {token: absolute(fields.auth.token, source, [...path, 'auth', 'token'], cwd)}}),
   };
 }
 

@@ -15,6 +15,14 @@ export interface Place {
   readonly column: number;
 }
 
+/** A path in the document that a person wrote. */
+export interface Written {
+  readonly document: SourceDocument;
+  readonly path: Path;
+  /** By the fleet's own documents, by a base, or by a patch of either. */
+  readonly by: 'own' | 'base' | 'patch';
+}
+
 /** One document of a file. */
 export interface SourceDocument {
   readonly file: string;
@@ -23,7 +31,11 @@ export interface SourceDocument {
   readonly value: Readonly<Record<string, unknown>>;
   /** Where a value, or the key that it stands under, begins; of what is not there, where its parent begins. */
   place(path: Path, at?: 'key' | 'value'): Place;
+  /** Where it was really written: in another document where this one lies over others. */
+  written(path: Path): Written;
   has(path: Path): boolean;
+  /** A scalar without quotes. */
+  isPlain(path: Path): boolean;
   problem(path: Path, at: 'key' | 'value', message: string, hint?: string): Problem;
 }
 
@@ -99,6 +111,7 @@ function countLines(text: string, counter: LineCounter): void {
 class Positioned implements SourceDocument {
   readonly file: string;
   readonly path: string | undefined;
+  private readonly pairs = new WeakMap<YAMLMap, ReadonlyMap<string | undefined, Pair>>();
 
   constructor(
     source: SourceText,
@@ -117,8 +130,19 @@ class Positioned implements SourceDocument {
     return {line, column: col};
   }
 
+  written(path: Path): Written {
+    return {document: this, path, by: 'own'};
+  }
+
   has(path: Path): boolean {
     return this.find(path).length === path.length;
+  }
+
+  isPlain(path: Path): boolean {
+    const found = this.find(path);
+    const last = found.at(-1)?.value ?? null;
+    const target = this.targets.get(last) ?? last;
+    return found.length === path.length && isScalar(target) && target.type === 'PLAIN';
   }
 
   problem(path: Path, at: 'key' | 'value', message: string, hint?: string): Problem {
@@ -141,7 +165,7 @@ class Positioned implements SourceDocument {
     for (const segment of path) {
       const target: Node | null = this.targets.get(node) ?? node;
       if (isMap(target)) {
-        const pair = target.items.find(item => keyText(item) === segment);
+        const pair = this.pairOf(target, segment);
         if (pair === undefined) return steps;
         node = pair.value as Node | null; // what a parsed pair holds
         steps.push({key: pair.key as Node, value: node});
@@ -155,6 +179,17 @@ class Positioned implements SourceDocument {
       }
     }
     return steps;
+  }
+
+  /** The first of its key, looked up once for all: a hostile mapping has very many. */
+  private pairOf(map: YAMLMap, key: string): Pair | undefined {
+    let pairs = this.pairs.get(map);
+    if (!pairs) {
+      const keyed = map.items.map(item => [keyText(item), item] as const);
+      pairs = new Map(keyed.reverse());
+      this.pairs.set(map, pairs);
+    }
+    return pairs.get(key);
   }
 }
 

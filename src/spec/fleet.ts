@@ -122,17 +122,22 @@ export function effective<K extends keyof Omit<SpecialistFields, 'component'>>(
   return {value: fleet.fields.defaults?.[field], source: fallback.source, path: [...defaultsPath, field]};
 }
 
+/** The layer that a value was written in says where it comes from; `fleet-default` is said of the defaults of any. */
 export function originAt(type: 'file' | 'fleet-default', source: SourceDocument, path: Path): Origin {
-  return {type, file: source.path ?? source.file, line: source.place(path).line};
+  const {document, path: within, by} = source.written(path);
+  const place = {file: document.path ?? document.file, line: document.place(within).line};
+  return {type: type === 'file' && by !== 'own' ? by : type, ...place};
 }
 
 /** A reference whose file is absolute: relative ones start from the document that they are written in. */
-export function absolute(ref: SecretRef, source: SourceDocument, cwd: string): SecretRef {
-  return 'file' in ref ? {file: absolutePath(ref.file, source, cwd)} : ref;
+export function absolute(ref: SecretRef, source: SourceDocument, path: Path, cwd: string): SecretRef {
+  return 'file' in ref ? {file: absolutePath(ref.file, source, path, cwd)} : ref;
 }
 
-export function absolutePath(file: string, source: SourceDocument, cwd: string): string {
-  return resolve(source.path === undefined ? cwd : dirname(source.path), file);
+/** @param path where `file` stands, or the reference that it stands in */
+export function absolutePath(file: string, source: SourceDocument, path: Path, cwd: string): string {
+  const {document} = source.written(path);
+  return resolve(document.path === undefined ? cwd : dirname(document.path), file);
 }
 
 function isText(value: unknown): value is string {

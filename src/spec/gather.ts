@@ -1,18 +1,21 @@
 /** From what a command was pointed at to the documents of each fleet. */
-import {stat} from 'node:fs/promises';
-import {dirname, isAbsolute, join, relative, resolve} from 'node:path';
+import {dirname, join} from 'node:path';
 import type {ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/documents.js';
-import {exitCodes, SourceUnavailableError} from '../api/errors.js';
+import {SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Source} from '../api/types.js';
 import type {Path} from '../api/validate.js';
-import {checkText} from './checked.js';
-import type {CheckedFile, Declared} from './checked.js';
+import {layersOf} from './bases.js';
+import type {Layers} from './bases.js';
+import type {Declared} from './checked.js';
+import {compose} from './compose.js';
+import type {Layer} from './compose.js';
+import type {SourceDocument} from './document.js';
 import {envFileName} from './environment.js';
-import {expand, yamlFilesIn} from './glob.js';
+import {expand} from './glob.js';
 import type {Expansion} from './glob.js';
-import {readStream, readText} from './source.js';
-import type {ReadResult} from './source.js';
+import {isFleet, Reader} from './reader.js';
+import type {Content, Input} from './reader.js';
 import {anywhere, filesWithin, OutsideError} from './within.js';
 import type {Files, Within} from './within.js';
 
@@ -42,6 +45,8 @@ export interface Group {
   readonly files: readonly string[];
   readonly watch: readonly string[];
   readonly notices: readonly string[];
+  /** So much is wrong that nothing can be said of the whole; all of it is told. */
+  readonly isBroken: boolean;
 }
 
 export interface Gathered {
@@ -62,147 +67,114 @@ export async function gather(options: GatherOptions): Promise<Gathered> {
   const inputs = await Promise.all([...new Set(options.paths)].map(path => reader.inputsOf(path)));
   const read: Input[] = [...new Map(inputs.flat().map(input => [input.path ?? '-', input])).values()];
   const groups: Group[] = [];
-  for (const input of read) {
-    for (const fleet of input.content.fleets) groups.push(await fleetGroup(fleet, input, reader));
-  }
-  const included = new Set(groups.flatMap(group => group.files));
-  const bare = read.filter(
-    ({path, content}) => content.fleets.length === 0 && (path === undefined || !included.has(path)),
-  );
+  for (const fleet of await fleetsOf(read, reader)) groups.push(await fleetGroup(fleet, reader));
+  const taken = new Set(groups.flatMap(group => group.files));
+  const bare = read.filter(({path, documents}) => !documents.some(isFleet) && (path === undefined || !taken.has(path)));
+  for (const input of read) await tellAmbiguous(input, reader);
   return {
-    groups: [...groups, ...bareGroups(bare, reader.cwd)],
-    problems: [...reader.problems, ...read.flatMap(ambiguous)],
+    groups: [...groups, ...(await bareGroups(bare, reader))],
+    problems: reader.problems,
     order: reader.order,
     disk,
     nameOf: path => reader.nameOf(path),
   };
 }
 
-interface Input {
-  /** Absolute; undefined for standard input. */
-  readonly path: string | undefined;
-  /** What was asked for: the path itself, or the folder that it lies in. */
-  readonly from: string;
-  readonly content: CheckedFile;
+interface FleetInput {
+  readonly input: Input;
+  readonly found: Layers;
 }
 
-/** Reads each file once, however many ask for it, and keeps all that is wrong. */
-class Reader {
-  readonly problems: Problem[] = [];
-  readonly order: string[] = [];
-  private readonly known = new Map<string, Promise<CheckedFile>>();
-
-  readonly cwd: string;
-
-  constructor(
-    private readonly options: GatherOptions,
-    readonly disk: Files,
-  ) {
-    this.cwd = disk.recorded(options.cwd);
-  }
-
-  async inputsOf(given: string): Promise<readonly Input[]> {
-    if (given === '-' && !this.options.within) {
-      const content = await this.check(undefined, '<stdin>', readStream(this.options.readStdin(), '<stdin>'));
-      return [{path: undefined, from: '-', content}];
+/** A fleet that only its folder was named for, and that another one lies over, is none of its own. */
+async function fleetsOf(inputs: readonly Input[], reader: Reader): Promise<readonly FleetInput[]> {
+  const all: (FleetInput & {readonly document: SourceDocument})[] = [];
+  for (const input of inputs) {
+    const fleets = input.documents.filter(isFleet);
+    for (const document of fleets) {
+      const companions = fleets.length === 1 ? input.documents.filter(other => other !== document) : [];
+      const found = await layersOf({document, folder: folderOf(input, reader), companions, by: 'own'}, reader);
+      all.push({input, found, document});
     }
-    const path = this.disk.recorded(resolve(this.cwd, given));
-    const found = await this.disk
-      .locate(path)
-      .then(stat)
-      .catch((error: unknown) => unavailable(this.nameOf(path), error));
-    if (!found.isDirectory()) return [{path, from: path, content: await this.named(path)}];
-    const files = await yamlFilesIn(path, this.disk).catch((error: unknown) => unavailable(this.nameOf(path), error));
-    if (files.length === 0) {
-      const hint = 'files named *.yaml and *.yml directly in the folder are read';
-      throw new SourceUnavailableError(`cannot read ${this.nameOf(path)}: the folder has no YAML files`, {
-        exitCode: exitCodes.invalidInput,
-        hint,
+  }
+  const bases = new Set(
+    all.flatMap(({found}) => found.layers.filter(({by}) => by === 'base')).map(base => base.document),
+  );
+  return all.filter(({input, document}) => input.from === (input.path ?? '-') || !bases.has(document));
+}
+
+function folderOf({path}: Input, reader: Reader): string {
+  return path === undefined ? reader.cwd : dirname(path);
+}
+
+async function fleetGroup({input, found}: FleetInput, reader: Reader): Promise<Group> {
+  const folder = folderOf(input, reader);
+  const layers: Layer[] = [];
+  const files = new Set([...(input.path === undefined ? [] : [input.path]), ...found.files]);
+  const folders = new Set(found.folders);
+  const notices: string[] = [];
+  let {isBroken} = found;
+  for (const {document, folder: from, companions, by} of found.layers) {
+    const {fleets, ...own} = await reader.contentOf([document]);
+    const beside = await reader.contentOf(companions);
+    for (const fleet of fleets) {
+      const included = await readIncludes(fleet, from, reader);
+      for (const file of included.files) files.add(file);
+      for (const base of included.bases) folders.add(base);
+      notices.push(...included.notices);
+      const contents = [beside, ...included.contents];
+      isBroken ||= [own, ...contents].some(content => content.isBroken);
+      layers.push({
+        ...{fleet, by},
+        specialists: contents.flatMap(({specialists}) => specialists),
+        expertise: contents.flatMap(({expertise}) => expertise),
       });
     }
-    return Promise.all(files.map(async file => ({path: file, from: path, content: await this.named(file)})));
   }
-
-  file(path: string): Promise<CheckedFile> {
-    const known = this.known.get(path) ?? this.check(path, this.nameOf(path), this.read(path));
-    this.known.set(path, known);
-    return known;
-  }
-
-  /** A file that a folder has: where it can't be one of ours, that is a problem of its own. */
-  private async named(path: string): Promise<CheckedFile> {
-    return this.file(path).catch((error: unknown) => {
-      if (!(error instanceof OutsideError)) throw error;
-      this.problems.push({file: this.nameOf(path), line: 1, column: 1, message: error.message});
-      return {...nothing, problems: []};
-    });
-  }
-
-  private async read(path: string): Promise<ReadResult> {
-    return readText(await this.disk.locate(path), this.nameOf(path));
-  }
-
-  private async check(path: string | undefined, file: string, reading: Promise<ReadResult>): Promise<CheckedFile> {
-    this.order.push(file);
-    const result = await reading.catch((error: unknown) => {
-      if (error instanceof OutsideError) throw error; // told where the file is named
-      return unavailable(file, error);
-    });
-    const content = result.ok
-      ? await checkText({file, path, text: result.text})
-      : {...nothing, problems: [result.problem]};
-    this.problems.push(...content.problems);
-    return content;
-  }
-
-  nameOf(path: string): string {
-    const name = relative(this.options.within?.as ?? this.cwd, path);
-    return name.startsWith('..') || isAbsolute(name) || name === '' ? path : name;
-  }
-}
-
-const nothing = {fleets: [], specialists: [], expertise: []} as const;
-
-function unavailable(file: string, error: unknown): never {
-  if (error instanceof OutsideError) {
-    throw new SourceUnavailableError(`cannot read ${file}: ${error.message}`, {exitCode: exitCodes.invalidInput});
-  }
-  const code = (error as NodeJS.ErrnoException).code; // every error of node:fs has one
-  const missing = code === 'ENOENT';
-  const cause = missing ? 'there is no such file' : code === 'EACCES' ? 'permission denied' : (code ?? 'unknown error');
-  const hint = missing
-    ? 'tekton-ai looks for `tekton-ai.yaml` here and in the folders above; name another file with -f'
-    : undefined;
-  throw new SourceUnavailableError(`cannot read ${file}: ${cause}`, {
-    exitCode: exitCodes.invalidInput,
-    ...(hint !== undefined && {hint}),
-  });
-}
-
-async function fleetGroup(fleet: Declared<FleetDocument>, input: Input, reader: Reader): Promise<Group> {
-  const folder = input.path === undefined ? reader.cwd : dirname(input.path);
-  const alone = input.content.fleets.length === 1;
-  const included = await readIncludes(fleet, folder, reader);
-  const files = [...(input.path === undefined ? [] : [input.path]), ...included.files];
   return {
-    fleet,
-    specialists: [
-      ...(alone ? input.content.specialists : []),
-      ...included.contents.flatMap(({specialists}) => specialists),
-    ],
-    expertise: [...(alone ? input.content.expertise : []), ...included.contents.flatMap(({expertise}) => expertise)],
+    ...(await oneOf(layers, isBroken, reader)),
     source: input.path === undefined ? {type: 'stdin'} : {type: 'files', paths: [input.path]},
     folder,
-    files,
-    watch: [...files, ...included.bases, join(folder, envFileName)],
-    notices: included.notices,
+    files: [...files],
+    watch: [...files, ...folders, join(folder, envFileName)],
+    notices,
   };
+}
+
+/** What the layers come to. One alone that patches nobody stays as it was written, and is checked whatever is wrong with it. */
+async function oneOf(
+  layers: readonly Layer[],
+  isBroken: boolean,
+  reader: Reader,
+): Promise<Pick<Group, 'fleet' | 'specialists' | 'expertise' | 'isBroken'>> {
+  const top = layers.at(-1);
+  if (!top) throw new Error('internal error: a fleet without a document');
+  // Of the Expertise documents for one component the first one counts.
+  const expertise = layers.toReversed().flatMap(layer => layer.expertise);
+  const {fleet, specialists} = top;
+  const isLayered = layers.length > 1 || 'bases' in fleet.value.spec || 'patches' in fleet.value.spec;
+  if (!isLayered) return {fleet, specialists, expertise, isBroken: false};
+  const {source, problems} = compose(layers);
+  reader.problems.push(...problems, ...foreign(top));
+  if (isBroken || problems.length > 0) return {fleet, specialists: [], expertise, isBroken: true};
+  const whole = await reader.contentOf([source]);
+  return {fleet: whole.fleets[0] ?? fleet, specialists: [], expertise, isBroken: whole.isBroken};
+}
+
+/** Specialists of the fleet's own documents that say another namespace; those of bases come into this one. */
+function foreign({fleet, specialists}: Layer): readonly Problem[] {
+  const {name, namespace = 'default'} = fleet.value.metadata;
+  return specialists.flatMap(({source, value}) => {
+    const own = value.metadata.namespace;
+    if (own === undefined || own === namespace) return [];
+    const message = `namespace \`${own}\` is not that of the fleet \`${name}\`, which is \`${namespace}\``;
+    return [source.problem(['metadata', 'namespace'], 'value', message)];
+  });
 }
 
 async function readIncludes(fleet: Declared<FleetDocument>, folder: string, reader: Reader) {
   const files = new Set<string>();
   const bases = new Set<string>();
-  const contents: CheckedFile[] = [];
+  const contents: Content[] = [];
   const notices: string[] = [];
   for (const [index, pattern] of (fleet.value.spec.include ?? []).entries()) {
     if (typeof pattern !== 'string') continue; // taken out: its problem is told already
@@ -224,7 +196,7 @@ async function readIncludes(fleet: Declared<FleetDocument>, folder: string, read
     for (const file of expansion.files) {
       if (file === fleet.source.path || files.has(file)) continue;
       try {
-        const content = await reader.file(file);
+        const content = await reader.contentOf(await reader.file(file));
         files.add(file);
         contents.push(content);
         const wrong = content.fleets.map(({source}) =>
@@ -261,31 +233,34 @@ function cannotInclude(
 }
 
 /** Bare Specialist documents, one implicit fleet for each namespace that they name. */
-function bareGroups(inputs: readonly Input[], cwd: string): Group[] {
-  const specialists = inputs.flatMap(({content}) => content.specialists);
+async function bareGroups(inputs: readonly Input[], reader: Reader): Promise<Group[]> {
+  const contents = await Promise.all(inputs.map(({documents}) => reader.contentOf(documents)));
+  const specialists = contents.flatMap(content => content.specialists);
   const namespaces = [...new Set(specialists.map(({value}) => value.metadata.namespace ?? 'default'))];
   const files = inputs.flatMap(({path}) => path ?? []);
   const from = [...new Set(inputs.map(input => input.from))];
-  const folder = files[0] === undefined ? cwd : dirname(files[0]);
+  const folder = files[0] === undefined ? reader.cwd : dirname(files[0]);
   const folders = from.filter(path => path !== '-' && !files.includes(path));
   return namespaces.map(namespace => ({
     fleet: undefined,
     specialists: specialists.filter(({value}) => (value.metadata.namespace ?? 'default') === namespace),
-    expertise: inputs.flatMap(({content}) => content.expertise),
+    expertise: contents.flatMap(content => content.expertise),
     source: from.includes('-') ? {type: 'stdin'} : {type: 'files', paths: from},
     folder,
     files,
     watch: [...files, ...folders, join(folder, envFileName)],
     notices: [],
+    isBroken: false,
   }));
 }
 
 /** Which fleet of a file would its other documents belong to? */
-function ambiguous({content}: Input): readonly Problem[] {
-  if (content.fleets.length < 2) return [];
-  const message = `this file has ${content.fleets.length} fleets: which does it belong to?`;
+async function tellAmbiguous({documents}: Input, reader: Reader): Promise<void> {
+  const count = documents.filter(isFleet).length;
+  if (count < 2) return;
+  const content = await reader.contentOf(documents.filter(document => !isFleet(document)));
+  const message = `this file has ${count} fleets: which does it belong to?`;
   const hint = 'put it into a file of its own that one of them includes';
-  return [...content.specialists, ...content.expertise].map(({source}) =>
-    source.problem(['kind'], 'value', message, hint),
-  );
+  const others = [...content.specialists, ...content.expertise];
+  reader.problems.push(...others.map(({source}) => source.problem(['kind'], 'value', message, hint)));
 }

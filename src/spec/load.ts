@@ -46,7 +46,8 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     const hint = 'create a file `tekton-ai.yaml`, or name one with -f';
     throw new SourceUnavailableError('cannot load a fleet: no file was named', {hint});
   }
-  const {groups, problems, order, disk, nameOf} = await gather(options);
+  const {groups: all, problems, order, disk, nameOf} = await gather(options);
+  const groups = all.filter(group => !group.isBroken);
   const read = await Promise.all(groups.map(group => withEnvironment(group, options.environment, {disk, nameOf})));
   const links = options.within
     ? checkLinks(
@@ -56,7 +57,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     : [];
   const known = read.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
   const windows = await Promise.all(known.map(({fleet}) => checkWindows(fleet)));
-  const all = [
+  const wrong = [
     ...problems,
     ...read.flatMap(({misplaced}) => misplaced),
     ...(await links),
@@ -66,7 +67,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     ...checkTogether(known.map(({fleet}) => fleet)),
     ...(await Promise.all(known.map(({fleet}) => checkCanarySchemas(fleet)))).flat(),
   ];
-  if (all.length > 0) throw new InvalidInputError(inOrder(all, order));
+  if (wrong.length > 0) throw new InvalidInputError(inOrder(wrong, order));
   return Promise.all(
     known.map(async ({fleet, envFile, providers}): Promise<LoadedFleet> => {
       const specialists = await Promise.all(

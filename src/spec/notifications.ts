@@ -167,13 +167,16 @@ export function notificationsOf(fleet: Fleet): readonly NotificationSpec[] {
   }));
 }
 
+/** A list is written in one place. */
+const listPath: Path = ['spec', 'notifications'];
+
 function destinationOf(
   {name, webhook, command, file}: NotificationEntry,
   source: SourceDocument,
   cwd: string,
 ): Destination {
   const placed = (value: TextOrSecret): TextOrSecret =>
-    typeof value === 'string' ? value : absolute(value, source, cwd);
+    typeof value === 'string' ? value : absolute(value, source, listPath, cwd);
   const placedAll = (values: Readonly<Record<string, TextOrSecret>> = {}) =>
     Object.fromEntries(Object.entries(values).map(([key, value]) => [key, placed(value)]));
   if (webhook) {
@@ -189,10 +192,10 @@ function destinationOf(
       ...rest,
       url: placed(url),
       headers: placedAll(headers),
-      ...(secret && {secret: absolute(secret, source, cwd)}),
+      ...(secret && {secret: absolute(secret, source, listPath, cwd)}),
     };
   }
   if (command) return {type: 'command', timeoutSeconds: 30, ...command, env: placedAll(command.env)};
-  if (file) return {type: 'file', ...file, path: absolutePath(file.path, source, cwd)};
+  if (file) return {type: 'file', ...file, path: absolutePath(file.path, source, listPath, cwd)};
   throw new Error(`internal error: the notification ${name} was not checked`);
 }

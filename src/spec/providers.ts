@@ -33,12 +33,12 @@ function declaredProvider(fleet: Fleet, name: string, given: ProviderSpec | unde
   if (!source || typeof given !== 'object' || given.type === undefined) return undefined;
   const base = fleet.group.folder;
   const {defaultModel, ...rest} = given;
+  const path = ['spec', 'providers', name];
   const spec: Omit<ProviderSpec, 'defaultModel'> = {
     ...rest,
-    ...(rest.apiKey && {apiKey: absolute(rest.apiKey, source, base)}),
-    ...(rest.script !== undefined && {script: absolutePath(rest.script, source, base)}),
+    ...(rest.apiKey && {apiKey: absolute(rest.apiKey, source, [...path, 'apiKey'], base)}),
+    ...(rest.script !== undefined && {script: absolutePath(rest.script, source, [...path, 'script'], base)}),
   };
-  const path = ['spec', 'providers', name];
   const fields = leaves(asJson(spec)).map(leaf => ({...leaf, dotted: ['provider', ...leaf.keys].join('.')}));
   const values = Object.fromEntries(fields.map(({dotted, value}) => [dotted, value]));
   const origins = fields.map(({dotted, keys}) => [dotted, originAt('file', source, [...path, ...keys])] as const);

@@ -1,7 +1,8 @@
 import {readFile, writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {describe, expect, it} from '@jest/globals';
-import {schemaFiles, schemas} from '../../src/api/schema.js';
+import {schemaFiles} from '../../src/api/published-schemas.js';
+import {schemas} from '../../src/api/schema.js';
 import type {JsonSchema} from '../../src/api/schema.js';
 
 const specs = join(import.meta.dirname, '..', '..', 'specs');

@@ -115,6 +115,9 @@ function placeOf(origin: Origin, cwd: string): string {
   switch (origin.type) {
     case 'file':
       return place(origin.file, origin.line);
+    case 'base':
+    case 'patch':
+      return `${origin.type}, ${place(origin.file, origin.line)}`;
     case 'fleet-default':
       return `defaults, ${place(origin.file, origin.line)}`;
     case 'env':

@@ -51,6 +51,9 @@ export function originText({type, file, line, variable}: ReviewedOrigin): string
   switch (type) {
     case 'file':
       return place;
+    case 'base':
+    case 'patch':
+      return `${type}, ${place}`;
     case 'fleet-default':
       return `defaults, ${place}`;
     case 'env':
