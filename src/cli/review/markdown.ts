@@ -3,8 +3,8 @@ import {qualifiedName} from '../view.js';
 import type {Review, ReviewedAction, ReviewedChange} from './review.js';
 import {massPruneText, originText, stepsOf, titleOf, visible} from './words.js';
 
-/** What a comment on GitHub may have, in characters; bytes are never fewer. GitLab takes more. */
-export const commentBytes = 65_536;
+/** A comment on GitHub may have 65,536 characters, and bytes are never fewer; the rest is room for a marker. */
+export const commentBytes = 65_400;
 
 /**
  * At most `limit` bytes: what is too much is left out from the end, and it says so. All that the files say stands in
