@@ -61,6 +61,13 @@ const known: readonly Known[] = [
     says: 'no space is left on the disk',
     hint: 'Free some space; what is in force stays in force.',
   },
+  // Before the ends of connections: git says both.
+  {
+    kind: 'refused',
+    pattern: /fsck error|in strict mode|error in object/i,
+    says: 'the repository has objects that git holds to be malformed',
+    hint: 'git fsck in the repository names them; your own git configuration (fetch.fsck.*) may allow a kind of them.',
+  },
   {
     kind: 'refused',
     pattern: /transport '[^']*' not allowed/,
@@ -113,12 +120,6 @@ const known: readonly Known[] = [
       /early EOF|hung up unexpectedly|unexpected disconnect|connection reset|broken pipe|RPC failed|invalid index-pack output|connection closed|could not read from remote repository|transfer closed|expected flush|protocol error|bad line length/i,
     says: 'the connection broke off',
     hint: 'Nothing was changed; it is tried again.',
-  },
-  {
-    kind: 'refused',
-    pattern: /fsck error|in strict mode|error in object/i,
-    says: 'the repository has objects that git holds to be malformed',
-    hint: 'git fsck in the repository names them; your own git configuration (fetch.fsck.*) may allow a kind of them.',
   },
 ];
 
