@@ -75,6 +75,8 @@ export interface FleetFields {
   readonly specialists?: readonly SpecialistEntry[];
   readonly allowMassPrune?: boolean;
   readonly driftPolicy?: DriftPolicy;
+  /** `name` in the same namespace, or `namespace/name`. */
+  readonly dependsOn?: readonly string[];
   readonly syncWindows?: readonly (Omit<SyncWindow, 'timeZone' | 'manual'> &
     Partial<Pick<SyncWindow, 'timeZone' | 'manual'>>)[];
   readonly notifications?: readonly NotificationEntry[];

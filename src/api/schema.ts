@@ -55,6 +55,7 @@ const headerName = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 const reasonPattern = '^[A-Za-z*]+$';
 const namePattern = '^[a-z0-9*-]+$';
 const cronSchedule = '^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$';
+const fleetName = '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
 const visibleText = '^[^\\s\\u0000-\\u001f]([^\\u0000-\\u001f]*[^\\s\\u0000-\\u001f])?$';
 
 /** What a value must be, by the pattern that it failed. */
@@ -68,6 +69,7 @@ export const patternMeanings: Readonly<Record<string, string>> = {
   [headerName]: 'the name of an HTTP header',
   [reasonPattern]: 'the reason of an event: letters, and `*` for any',
   [namePattern]: "a specialist's name: lower-case letters, digits and `-`, and `*` for any",
+  [fleetName]: "a fleet's name, or `namespace/name`",
   [cronSchedule]:
     'five fields as in crontab(5): minute, hour, day of month, month, day of week (`0 9 * * 1-5`: at nine from Monday to Friday)',
   [absolutePathText]: 'an absolute path',
@@ -693,6 +695,15 @@ const fleetSpec = mapping(
       items: notification,
       maxItems: 64,
       description: 'Who is told of events, and how.',
+    },
+    dependsOn: {
+      title: 'Dependencies',
+      description: 'Fleets that have to be as declared, and Ready, before a change of this one is taken over.',
+      type: 'array',
+      items: {type: 'string', pattern: fleetName},
+      uniqueItems: true,
+      maxItems: 64,
+      examples: [['infra', 'shared/base']],
     },
     syncWindows: {
       title: 'Sync windows',

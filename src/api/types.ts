@@ -350,6 +350,8 @@ export interface LoadedFleet {
   readonly driftPolicy?: DriftPolicy;
   /** Absent: nobody is told of anything. */
   readonly notifications?: readonly NotificationSpec[];
+  /** Fleets (`<namespace>/<name>`) that have to be as declared, and Ready, before a change of this one is taken over. */
+  readonly dependsOn?: readonly string[];
   /** Absent: always open. */
   readonly syncWindows?: readonly SyncWindow[];
   /** Absent: none. */
@@ -606,6 +608,8 @@ export interface FleetStatus {
       | 'SourceUnavailable'
       | 'MassPruneHeld'
       | 'SyncWindowClosed'
+      | 'DependencyNotReady'
+      | 'Conflict'
       /** What it declares was rolled back. */
       | 'RolledBack'
       /** The fleet didn't become healthy after a rollback either. */

@@ -1,10 +1,12 @@
 /** Writes what was loaded into the fleet records: from then on it is the desired state. */
+import {ConflictError} from '../api/errors.js';
 import type {FleetRecord, LoadedFleet} from '../api/types.js';
 import {version} from '../api/version.js';
-import {MassPruneError, nextRecord} from '../reconciler/desired.js';
+import {MassPruneError, nextRecord, recordId} from '../reconciler/desired.js';
+import {circleOf, circleText, fleetOrder} from '../reconciler/fleet-dependencies.js';
 import {isRefused, notReadyOf} from '../reconciler/health-gate.js';
 import {readFleetStatus} from '../registry/status-files.js';
-import {setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
+import {readFleetRecords, setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
 import {ensureStateHome} from '../registry/home.js';
 import type {CommandContext} from './context.js';
 import {writeLine} from './output.js';
@@ -44,7 +46,7 @@ export async function mendRecords(context: CommandContext, loaded: readonly Load
  * All or nothing per fleet, under its lock; two at once come one after the other. A mass prune is asked about on a
  * terminal. After `mendRecords`.
  *
- * @throws {ConflictError} another source owns a fleet, a sync window keeps people out, or a mass prune that nobody agreed
+ * @throws {ConflictError} another source owns a fleet, fleets would wait for each other, a sync window keeps people out, or a mass prune that nobody agreed
  * to; nothing was written.
  */
 export async function applyRecords(
@@ -53,8 +55,9 @@ export async function applyRecords(
   flags: ApplyFlags,
 ): Promise<readonly FleetRecord[]> {
   if (!flags.ignoreWindows) await refuseClosed(context.home, loaded);
+  refuseCircles(context.home, loaded);
   const records: FleetRecord[] = [];
-  for (const fleet of loaded) {
+  for (const fleet of fleetOrder(loaded)) {
     const write = (confirmed: boolean): Promise<FleetRecord> =>
       updateFleet(context.home, fleet, previous => {
         flags.check?.(fleet, previous);
@@ -72,6 +75,20 @@ export async function applyRecords(
     }
   }
   return records;
+}
+
+/** @throws {ConflictError} a fleet would wait for itself, over others that are recorded */
+function refuseCircles(home: string, loaded: readonly LoadedFleet[]): void {
+  if (!loaded.some(fleet => fleet.dependsOn)) return;
+  const ids = new Set(loaded.map(recordId));
+  const others = readFleetRecords(home).filter(record => !ids.has(recordId(record)));
+  for (const fleet of loaded) {
+    const circle = circleOf(fleet, [...others, ...loaded]);
+    if (!circle) continue;
+    throw new ConflictError(`cannot apply fleet ${recordId(fleet)}: ${circleText(circle)}; nothing was changed`, {
+      hint: 'take one of them out of the `dependsOn` of another, and apply that first',
+    });
+  }
 }
 
 async function agreed(context: CommandContext, error: MassPruneError): Promise<boolean> {

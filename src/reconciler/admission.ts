@@ -1,10 +1,14 @@
 /** Whether a changed declaration of a fleet is taken over now, or waits. Pure. */
 import {isoOf} from '../api/time.js';
 import type {FleetRecord, FleetStatus} from '../api/types.js';
+import type {WaitsFor} from './fleet-dependencies.js';
 import type {WindowState} from './windows.js';
 
 /** Why a change waits; it stands in the fleet's status until it doesn't. */
-export type HoldReason = Extract<NonNullable<FleetStatus['sourceError']>['reason'], 'SyncWindowClosed'>;
+export type HoldReason = Extract<
+  NonNullable<FleetStatus['sourceError']>['reason'],
+  'SyncWindowClosed' | 'DependencyNotReady' | 'Conflict'
+>;
 
 export type Admission = {readonly admit: true} | Held;
 
@@ -16,7 +20,7 @@ export interface Held {
   readonly lookAgainMs: number;
 }
 
-const holdReasons: ReadonlySet<string> = new Set<HoldReason>(['SyncWindowClosed']);
+const holdReasons: ReadonlySet<string> = new Set<HoldReason>(['SyncWindowClosed', 'DependencyNotReady', 'Conflict']);
 
 /** Whether a source's error is none, but that it waits. */
 export function isHold(error: FleetStatus['sourceError']): boolean {
@@ -30,6 +34,8 @@ export interface Change {
   readonly next: FleetRecord;
   /** Of the windows of `record`. */
   readonly window: WindowState;
+  /** Why it has to wait for another fleet, if it has. */
+  readonly dependency: WaitsFor | undefined;
   /** ms since 1970. */
   readonly nowMs: number;
 }
@@ -37,14 +43,22 @@ export interface Change {
 /** So often the wall clock is looked at while a window is waited for: it may be set, and the machine may sleep. */
 const longestWaitMs = 60_000;
 
-export function admissionOf({record, next, window, nowMs}: Change): Admission {
-  if (window.open) return {admit: true};
-  return {
-    admit: false,
-    reason: 'SyncWindowClosed',
-    message: `${closedText(window)}; until then these wait: ${whatWaits(record, next)}`,
-    lookAgainMs: Math.min(longestWaitMs, Math.max(1, (window.untilMs ?? Infinity) - nowMs)),
-  };
+/** Nothing calls for a look when a dependency is mended by what the controller doesn't see. */
+const dependencyAgainMs = 10_000;
+
+export function admissionOf({record, next, window, dependency, nowMs}: Change): Admission {
+  const waiting = whatWaits(record, next);
+  if (!window.open) {
+    return {
+      admit: false,
+      reason: 'SyncWindowClosed',
+      message: `${closedText(window)}; until then these wait: ${waiting}`,
+      lookAgainMs: Math.min(longestWaitMs, Math.max(1, (window.untilMs ?? Infinity) - nowMs)),
+    };
+  }
+  if (!dependency) return {admit: true};
+  const message = `${dependency.message}; until then these wait: ${waiting}`;
+  return {admit: false, reason: dependency.reason, message, lookAgainMs: dependencyAgainMs};
 }
 
 /** "the sync window opens at 2026-01-05T08:00:00Z" */

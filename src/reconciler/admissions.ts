@@ -5,6 +5,7 @@ import type {NextRun} from '../spec/schedule.js';
 import {admissionOf} from './admission.js';
 import type {Admission} from './admission.js';
 import {declaresSame} from './desired.js';
+import type {WaitsFor} from './fleet-dependencies.js';
 import type {Ports} from './ports.js';
 import {alwaysOpen, stateOf} from './windows.js';
 import type {WindowState} from './windows.js';
@@ -20,11 +21,17 @@ export class Admissions {
   /**
    * @param record the declaration in force
    * @param next what it would become
+   * @param dependency asked for only where `next` is another declaration
    */
-  async of(record: FleetRecord, next: FleetRecord): Promise<Admission> {
+  async of(
+    record: FleetRecord,
+    next: FleetRecord,
+    dependency: () => Promise<WaitsFor | undefined>,
+  ): Promise<Admission> {
     if (declaresSame(record, next)) return {admit: true};
+    const waitsFor = await dependency();
     const nowMs = msOf(this.#ports.clock.iso());
-    return admissionOf({record, next, window: await this.#window(record, nowMs), nowMs});
+    return admissionOf({record, next, window: await this.#window(record, nowMs), dependency: waitsFor, nowMs});
   }
 
   async #window({syncWindows = []}: FleetRecord, nowMs: number): Promise<WindowState> {

@@ -107,6 +107,8 @@ export class Controller {
       changed: fleet => this.#declare(fleet),
       notReady: key =>
         notReadyOf(specialists.inFleet(key).flatMap(({aiId, status}) => (status ? [{aiId, status}] : []))),
+      runs: key => specialists.inFleet(key).some(({worker}) => worker !== undefined),
+      whyNotReady: key => this.#board.whyNotReady(key),
       event: ({key}, type, reason, message) => events.add({type, reason, message, key}),
     }));
     const registry = (this.#registry = new RegistrySync(
@@ -171,6 +173,7 @@ export class Controller {
     this.#registry.request();
     if (!this.#options.follow) return;
     this.#resyncLater();
+    this.#board.subscribe(({namespace, name}) => this.#noticeReady({namespace, fleet: name}));
     // What a hand changes in the registry, or takes away with it, is put right at once.
     this.#unwatchRegistry = await this.#ports.registry.watch(() => this.#registry.request());
     this.#unwatchFleets = this.#ports.store.watchFleets(() => {
@@ -313,6 +316,19 @@ export class Controller {
   #minds(key: FleetKey): boolean {
     const {only} = this.#options;
     return key.fleet !== '' && (!only || fleetId(only) === fleetId(key));
+  }
+
+  /** Those that wait for a fleet go on when it is Ready as declared. */
+  #noticeReady(key: FleetKey): void {
+    const waiting = [...this.#fleets.all.values()].filter(
+      ({record, launched, sourceError}) =>
+        sourceError?.reason === 'DependencyNotReady' || (!launched && record.dependsOn?.includes(fleetId(key))),
+    );
+    if (this.#closed || waiting.length === 0 || this.#board.whyNotReady(key) !== undefined) return;
+    for (const fleet of waiting) {
+      for (const {id, blocked} of this.#specialists.inFleet(fleet.key)) if (blocked) this.#queue.add(id);
+      this.#fleets.lookAgain(fleet);
+    }
   }
 
   /** A record is new or another: who is declared, who is not any more, and a pass over each. */

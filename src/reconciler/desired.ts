@@ -78,8 +78,10 @@ export function nextRecord(previous: FleetRecord | undefined, loaded: LoadedFlee
  * commit is no part of that, nor is that the fleet was stopped.
  */
 export function declaresSame(a: FleetRecord, b: FleetRecord): boolean {
-  const content = (record: FleetRecord): string =>
-    JSON.stringify({...record, appliedAt: '', version: '', revision: undefined, stopped: false});
+  // What gates have made of it, and when it is to end, is no declaration either.
+  const own = {appliedAt: '', version: '', stopped: false};
+  const not = {revision: undefined, gate: undefined, canaries: undefined, expiresAt: undefined};
+  const content = (record: FleetRecord): string => JSON.stringify({...record, ...own, ...not});
   return content(a) === content(b);
 }
 

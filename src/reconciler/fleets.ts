@@ -5,9 +5,11 @@ import type {FleetRecord, FleetStatus, LoadedFleet} from '../api/types.js';
 import {isHold} from './admission.js';
 import type {Held, HoldReason} from './admission.js';
 import {Admissions} from './admissions.js';
+import {declaresSame, MassPruneError, nextRecord, recordId} from './desired.js';
 import {isRefused} from './health-gate.js';
 import type {GateReason, NotReady} from './health-gate.js';
-import {MassPruneError, nextRecord, recordId} from './desired.js';
+import {waitsFor} from './fleet-dependencies.js';
+import type {WaitsFor} from './fleet-dependencies.js';
 import {claimsOf} from './plan.js';
 import type {Claims} from './plan.js';
 import type {FleetKey, Ports, Watch} from './ports.js';
@@ -20,6 +22,8 @@ export interface Fleet {
   sourceError: FleetStatus['sourceError'];
   /** What was said last of a change that waits, by an earlier controller perhaps; while one does. */
   heldFor: string | undefined;
+  /** Something of it has been started, or ran already: its dependencies don't hold it back any more. */
+  launched: boolean;
   watch: Watch | undefined;
 }
 
@@ -33,6 +37,10 @@ export interface FleetsOptions {
   /** The record is another one than before, or its source's state is. */
   readonly changed: (fleet: Fleet) => void;
   readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
+  /** Whether a worker of the fleet is in hand. */
+  readonly runs: (key: FleetKey) => boolean;
+  /** Why a fleet isn't as declared and Ready, in words; undefined: it is. */
+  readonly whyNotReady: (key: FleetKey) => string | undefined;
   /** What was held of a fleet from a repository may go now, perhaps: it is to be read again. */
   readonly mayGo?: (fleet: Fleet) => void;
   /** Who is not Ready, by its last status. */
@@ -157,6 +165,7 @@ export class Fleets {
       }
       const isLifted = known.record.gate?.refused !== undefined && record.gate?.refused === undefined;
       known.record = record;
+      if (record.stopped || !record.enabled) known.launched = false;
       known.watch?.update(record);
       this.#options.changed(known);
       if (isLifted && this.#options.follow) void this.reload(fleetId(key));
@@ -166,7 +175,15 @@ export class Fleets {
     const statusBefore = await this.#options.ports.store.readStatus(key);
     const before = statusBefore?.sourceError;
     const heldFor = isHold(before) ? before?.message : undefined;
-    const fleet: Fleet = {key, record, statusBefore, sourceError: undefined, heldFor, watch: undefined};
+    const fleet: Fleet = {
+      key,
+      record,
+      statusBefore,
+      sourceError: undefined,
+      heldFor,
+      launched: false,
+      watch: undefined,
+    };
     this.all.set(fleetId(key), fleet);
     await this.#follow(fleet);
     this.#options.changed(fleet);
@@ -219,9 +236,68 @@ export class Fleets {
     if (!fleet || fleet.record.stopped || fleet.record.appliedAt !== since) return false;
     if (isRefused(fleet.record, loaded)) return false; // it waits for no window
     const options = {confirmed: false, takeOver: false, prune: true, appliedAt: since, version: this.#options.version};
-    const admission = await this.#admissions.of(fleet.record, nextRecord(fleet.record, loaded, options));
+    const next = nextRecord(fleet.record, loaded, options);
+    const admission = await this.#admissions.of(fleet.record, next, () => this.#waitsFor(fleet, next));
     if (!admission.admit && !this.#closed) this.#hold(fleet, admission);
     return !admission.admit;
+  }
+
+  /** Nothing of a fleet that doesn't run yet is changed by a change: its launch waits instead. */
+  async #waitsFor(fleet: Fleet, next: FleetRecord): Promise<WaitsFor | undefined> {
+    if (!this.#isLaunched(fleet)) return undefined;
+    const found = this.#dependencyOf(next);
+    if (found) return found;
+    for (const id of next.dependsOn ?? []) {
+      const dependency = this.all.get(id);
+      if (!dependency || !(await this.#isBehind(dependency))) continue;
+      void this.reload(id).then(() => this.lookAgain(fleet));
+      return {reason: 'DependencyNotReady', message: `waits for fleet ${id}: its own source has changed`};
+    }
+    return undefined;
+  }
+
+  /** Two files may have been saved at once: the dependency's is taken over first. */
+  async #isBehind({record}: Fleet): Promise<boolean> {
+    if (record.source.type !== 'files') return false;
+    try {
+      const options = {confirmed: true, takeOver: false, prune: true, appliedAt: '', version: this.#options.version};
+      return !declaresSame(record, nextRecord(record, await this.#options.ports.sources.reload(record), options));
+    } catch {
+      return true;
+    }
+  }
+
+  #dependencyOf(declared: FleetRecord): WaitsFor | undefined {
+    const {follow, whyNotReady} = this.#options;
+    if (!follow) return undefined;
+    return waitsFor(declared, {
+      records: this.#records,
+      whyNotReady: id => {
+        const fleet = this.all.get(id);
+        if (!fleet) return 'it is not looked after yet';
+        return fleet.sourceError ? `${fleet.sourceError.reason}: ${fleet.sourceError.message}` : whyNotReady(fleet.key);
+      },
+    });
+  }
+
+  /** Why nothing of the fleet is to be launched yet. What ran once is started again whatever becomes of the others. */
+  launchWaitsFor(fleet: Fleet): WaitsFor | undefined {
+    if (this.#isLaunched(fleet)) return undefined;
+    const found = this.#dependencyOf(fleet.record);
+    fleet.launched = !found;
+    return found;
+  }
+
+  #isLaunched(fleet: Fleet): boolean {
+    fleet.launched ||= this.#options.runs(fleet.key);
+    return fleet.launched;
+  }
+
+  /** What waits of a fleet may go, perhaps: its source is read again. */
+  lookAgain(fleet: Fleet): void {
+    if (!isHold(fleet.sourceError)) return;
+    if (fleet.record.source.type === 'git') this.#options.mayGo?.(fleet);
+    else void this.reload(fleetId(fleet.key));
   }
 
   #hold(fleet: Fleet, {reason, message, lookAgainMs}: Held): void {
@@ -235,10 +311,7 @@ export class Fleets {
     this.#looksAgain.get(id)?.();
     this.#looksAgain.set(
       id,
-      this.#options.ports.clock.after(lookAgainMs, () => {
-        if (fleet.record.source.type === 'git') this.#options.mayGo?.(fleet);
-        else void this.reload(id);
-      }),
+      this.#options.ports.clock.after(lookAgainMs, () => this.lookAgain(fleet)),
     );
   }
 

@@ -83,6 +83,29 @@ export class StatusBoard {
     return ready;
   }
 
+  /** Why not everything of a fleet that is to run is Ready as declared, in words; undefined: it is. */
+  whyNotReady(key: FleetKey): string | undefined {
+    const {specialists, fleets} = this.#options;
+    const all = specialists.inFleet(key);
+    const known = new Map(all.map(({aiId, desired}) => [aiId, desired?.generation]));
+    for (const {aiId, name, generation} of fleets.all.get(fleetId(key))?.record.specialists ?? []) {
+      // Its record has been read, and nobody has come to it yet.
+      if (known.get(aiId) !== generation) return `${name} is not looked at yet`;
+    }
+    for (const specialist of all) {
+      const {desired, off, aiId} = specialist;
+      if (off && !specialist.worker) continue;
+      const name = desired?.name ?? aiId;
+      if (!desired || off) return `${name} is being stopped`;
+      const {conditions, observedGeneration} = this.#statusOf(specialist);
+      const [ready, progressing] = [condition(conditions, 'Ready'), condition(conditions, 'Progressing')];
+      if (progressing?.status === 'True') return `${name} is Progressing: ${progressing.message}`;
+      if (ready?.status !== 'True') return `${name} is not Ready: ${ready?.reason ?? 'NotChecked'}`;
+      if (observedGeneration < desired.generation) return `${name} does not run as declared yet`;
+    }
+    return undefined;
+  }
+
   /** Writes what is still to be written. */
   async settle(): Promise<void> {
     this.#settling = true;

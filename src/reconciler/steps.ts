@@ -39,6 +39,7 @@ export interface StepsOptions {
 
 const retryBlockedMs = 10_000;
 const retryRivalMs = 1000;
+const retryFleetMs = 1000;
 const untold = 'its control socket is gone, so it cannot be told of';
 
 /** Delay in ms until the next look is due, if one is. */
@@ -175,6 +176,12 @@ export class Steps {
       const message = `it ended and restartPolicy is ${desired.spec.restartPolicy}`;
       specialist.blocked = {reason: 'Exited', message};
       return undefined;
+    }
+    const waitsForFleet = this.#options.fleets.launchWaitsFor(fleet);
+    if (waitsForFleet) {
+      specialist.progress = undefined;
+      specialist.blocked = waitsForFleet;
+      return retryFleetMs; // it is woken when that one turns Ready; why it isn't may change
     }
     const waitsFor = specialists.dependenciesOf(specialist).filter(s => !isReady(s));
     if (waitsFor.length > 0) {

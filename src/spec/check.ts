@@ -10,6 +10,7 @@ import type {Path} from '../api/validate.js';
 import {checkBudget} from './check-budget.js';
 import {checkCanaries} from './check-canary.js';
 import {checkDigests} from './check-digest.js';
+import {checkFleetDependencies} from './check-fleet-dependencies.js';
 import {circleFrom} from './circles.js';
 import {choose} from './desire.js';
 import type {SourceDocument} from './document.js';
@@ -85,7 +86,7 @@ export function checkTogether(fleets: readonly Fleet[]): readonly Problem[] {
       );
     } else ports.set(pinned.value, entry);
   }
-  return [...problems, ...checkFleetNames(fleets)];
+  return [...problems, ...checkFleetNames(fleets), ...checkFleetDependencies(fleets)];
 }
 
 function checkFleetNames(fleets: readonly Fleet[]): readonly Problem[] {

@@ -6,6 +6,7 @@ import type {Problem} from '../api/errors.js';
 import type {Trust} from '../api/policy.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkWindows} from './check-windows.js';
+import {fleetDependencies} from './check-fleet-dependencies.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
 import {checkCanarySchemas} from './check-canary.js';
 import {desire} from './desire.js';
@@ -147,6 +148,7 @@ export async function loadCheckout(options: CheckoutOptions): Promise<readonly L
 function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 'envFile' | 'revision'> {
   const {group, name, namespace, fields, overrides} = fleet;
   const {off} = overrides;
+  const dependsOn = fleetDependencies(fleet);
   const notices = [...group.notices];
   const notifications = notificationsOf(fleet);
   if (off) {
@@ -163,6 +165,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
     allowMassPrune: fields.allowMassPrune ?? false,
     driftPolicy: fields.driftPolicy ?? 'heal',
     ...(notifications.length > 0 && {notifications}),
+    ...(dependsOn.length > 0 && {dependsOn}),
     ...(fields.syncWindows &&
       fields.syncWindows.length > 0 && {
         syncWindows: fields.syncWindows.map(window => ({timeZone: 'UTC', manual: true, ...window})),

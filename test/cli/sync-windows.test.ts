@@ -104,3 +104,24 @@ describe('while a window is closed that keeps people out, too', () => {
     expect((await at('get')).err).toContain('no controller is running');
   });
 });
+
+it('apply refuses a fleet that would close a circle with one that is recorded, and writes nothing', async () => {
+  const declareWaiting = (name: string, other: string) =>
+    writeFileSync(
+      path.join(folder, `${name}.yaml`),
+      JSON.stringify({
+        ...{apiVersion: 'tekton.ai/v1alpha1', kind: 'Fleet', metadata: {name}},
+        spec: {dependsOn: [other], specialists: [{component: name, provider: 'offline', enabled: false}]},
+      }),
+    );
+  declareWaiting('athena', 'hermes');
+  declareWaiting('hermes', 'athena');
+  expect((await at('apply', '-f', 'athena.yaml')).code).toBe(0);
+  const {code, err} = await at('apply', '-f', 'hermes.yaml');
+  expect(code).toBe(5);
+  expect(err).toContain(
+    'error: cannot apply fleet default/hermes: `dependsOn` goes round in a circle: ' +
+      'default/hermes → default/athena → default/hermes; nothing was changed\n',
+  );
+  expect(readFleetRecord(state.home, {namespace: 'default', name: 'hermes'})).toBeUndefined();
+});

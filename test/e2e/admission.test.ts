@@ -13,6 +13,19 @@ function closedFor(ms: number): SyncWindow {
   return {kind: 'deny', schedule, durationSeconds, timeZone: 'UTC', manual: true};
 }
 
+it('launches a fleet when the one that it depends on is Ready', async () => {
+  const box = await sandbox();
+  await box.declare({name: 'base', specialists: [{component: 'hermes', provider: 'ollama'}]}, 'base.yaml');
+  await box.declare({name: 'above', dependsOn: ['base'], specialists: ['athena']}, 'above.yaml');
+  const up = await box.run(['up', '-f', 'base.yaml', '-f', 'above.yaml', '--timeout', '3s']);
+  expect(up.exitCode).toBe(3);
+  expect(up.stderr).toContain('athena: DependencyNotReady: waits for fleet default/base: hermes is ');
+  expect((await box.item('athena')).status.instance).toBeUndefined();
+  // Declared so that it is Ready: what waits for it is launched.
+  await box.declare({name: 'base', specialists: ['hermes']}, 'base.yaml');
+  await box.untilItem('athena', item => item.status.phase === 'Ready');
+}, 60_000);
+
 it('has an edit wait while a sync window is closed, and takes it over when it opens', async () => {
   const box = await sandbox();
   const syncWindows = [closedFor(15_000)];

@@ -4,7 +4,9 @@ import type {FleetRecord, LoadedFleet, SyncWindow} from '../../src/api/types.js'
 import {admissionOf, whatWaits} from '../../src/reconciler/admission.js';
 import type {Controller} from '../../src/reconciler/controller.js';
 import {nextRecord} from '../../src/reconciler/desired.js';
-import {desire, loaded, World} from '../fakes/ports.js';
+import {fleetId} from '../../src/reconciler/fleets.js';
+import type {FleetKey} from '../../src/reconciler/ports.js';
+import {desire, dev, loaded, World} from '../fakes/ports.js';
 
 const minuteMs = 60_000;
 
@@ -46,7 +48,7 @@ describe('what waits', () => {
     [undefined, 60_000, 'the sync window is closed, and no opening is in sight'],
   ])('is looked at again when the window opens, and once a minute: %s', (untilMs, lookAgainMs, text) => {
     const window = {open: false, manual: true, ...(untilMs !== undefined && {untilMs})};
-    expect(admissionOf({record, next: record, window, nowMs: 0})).toEqual({
+    expect(admissionOf({record, next: record, window, dependency: undefined, nowMs: 0})).toEqual({
       admit: false,
       reason: 'SyncWindowClosed',
       message: `${text}; until then these wait: settings of the fleet`,
@@ -216,4 +218,161 @@ it('takes a change over at once while the window is open', async () => {
   world.sources.edit(loaded([desire('athena', {model: 'm2'})]));
   await world.clock.advance(500);
   expect(world.runtime.log).toEqual(['configure athena']);
+});
+
+describe('a fleet that depends on another', () => {
+  const base: FleetKey = {namespace: 'default', fleet: 'base'};
+  const middle: FleetKey = {namespace: 'default', fleet: 'middle'};
+  let world: World;
+
+  beforeEach(() => {
+    world = new World();
+  });
+
+  const declared = (key: FleetKey, name: string, model: string, dependsOn?: readonly string[]): LoadedFleet =>
+    loaded([desire(name, {fleet: key, provider: 'hosted', model})], {
+      name: key.fleet,
+      ...(dependsOn && {dependsOn}),
+    });
+  const onBase = ['default/base'];
+
+  async function apply({specialists, ...rest}: LoadedFleet): Promise<void> {
+    await world.apply(specialists, rest);
+  }
+
+  const statusOf = (key: FleetKey) => world.store.statuses.get(fleetId(key));
+  const model = (name: string) => world.runtime.process(name).config.model;
+
+  it('is launched when that one is Ready, not before', async () => {
+    await apply(declared(base, 'hermes', 'm1'));
+    await apply(declared(dev, 'athena', 'm1', onBase));
+    world.models.answers.set('hosted', {available: false, reason: 'ProviderUnreachable', message: 'nobody answers'});
+    await world.start();
+    await world.clock.advance(1000);
+    expect(world.runtime.running).toEqual(['hermes']);
+    expect(world.condition('athena', 'Ready')).toMatchObject({
+      reason: 'DependencyNotReady',
+      message: 'waits for fleet default/base: hermes is not Ready: ProviderUnreachable',
+    });
+    world.models.answers.delete('hosted');
+    await world.clock.advance(20_000);
+    expect(world.runtime.running).toEqual(['hermes', 'athena']);
+    expect(world.named('athena').status.phase).toBe('Ready');
+  });
+
+  it('is not launched while that one has only been read', async () => {
+    const first: FleetKey = {namespace: 'default', fleet: 'a'};
+    await apply(declared(first, 'athena', 'm1', onBase));
+    await apply(declared(base, 'hermes', 'm1'));
+    world.models.answers.set('hosted', {available: false, reason: 'ProviderUnreachable', message: 'nobody answers'});
+    const {sources} = world;
+    const watch = sources.watch.bind(sources);
+    sources.watch = async (...args) => {
+      await new Promise<void>(resolve => world.clock.after(1000, resolve));
+      return watch(...args);
+    };
+    await world.start();
+    await world.clock.advance(5000);
+    expect(world.runtime.running).toEqual(['hermes']);
+  });
+
+  describe('and runs', () => {
+    let controller: Controller;
+
+    beforeEach(async () => {
+      world.secretValues.set('HOSTED_KEY', 'k');
+      await apply(declared(base, 'hermes', 'm1'));
+      await apply(declared(middle, 'numa', 'm1', onBase));
+      await apply(declared(dev, 'athena', 'm1', ['default/middle']));
+      controller = await world.start();
+      await world.clock.advance(30_000);
+      expect([...world.runtime.running].sort()).toEqual(['athena', 'hermes', 'numa']);
+      world.runtime.log.length = 0;
+      world.store.events.length = 0;
+    });
+
+    it('takes a change over at once while that one is well', async () => {
+      world.sources.edit(declared(dev, 'athena', 'm2', ['default/middle']));
+      await world.clock.advance(500);
+      expect(world.runtime.log).toEqual(['configure athena']);
+    });
+
+    it('has its change wait while that one is not, and is healed all the same', async () => {
+      world.models.answers.set('hosted', {available: false, reason: 'ProviderUnreachable', message: 'nobody answers'});
+      await world.clock.advance(30_000);
+      world.sources.edit(declared(dev, 'athena', 'm2', ['default/middle']));
+      await world.clock.advance(500);
+      expect(statusOf(dev)?.sourceError).toMatchObject({
+        reason: 'DependencyNotReady',
+        message:
+          'waits for fleet default/middle: numa is not Ready: ProviderUnreachable; until then these wait: athena (changed)',
+      });
+      world.runtime.process('athena').end({signal: 'SIGKILL'});
+      await world.clock.advance(2000);
+      expect(world.runtime.log).toEqual(['launch athena']);
+      expect(model('athena')).toBe('m1');
+      world.models.answers.delete('hosted');
+      await world.clock.advance(30_000);
+      expect(model('athena')).toBe('m2');
+      expect(statusOf(dev)?.sourceError).toBeUndefined();
+      const said = world.reasons().filter(reason => reason === 'ChangeHeld' || reason === 'SourceApplied');
+      expect(said).toEqual(['ChangeHeld', 'SourceApplied']);
+    });
+
+    it('moves after those that it depends on when all change at once, whoever is told first', async () => {
+      const order: string[] = [];
+      for (const [key, name, dependsOn] of [
+        [base, 'hermes', undefined],
+        [middle, 'numa', onBase],
+        [dev, 'athena', ['default/middle']],
+      ] as const) {
+        world.sources.content.set(fleetId(key), declared(key, name, 'm2', dependsOn));
+      }
+      world.sources.edit(declared(dev, 'athena', 'm2', ['default/middle']), dev);
+      world.sources.edit(declared(middle, 'numa', 'm2', onBase), middle);
+      world.sources.edit(declared(base, 'hermes', 'm2'), base);
+      await world.clock.advance(30_000);
+      order.push(...world.runtime.log);
+      expect(order).toEqual(['configure hermes', 'configure numa', 'configure athena']);
+      expect([statusOf(dev)?.sourceError, statusOf(middle)?.sourceError]).toEqual([undefined, undefined]);
+    });
+
+    it.each<[what: string, dependsOn: readonly string[], reason: string, text: string]>([
+      [
+        'there is none of',
+        ['default/none'],
+        'DependencyNotReady',
+        'waits for fleet default/none: there is none of this name',
+      ],
+      ['that is stopped', ['default/idle'], 'DependencyNotReady', 'waits for fleet default/idle: it is stopped'],
+    ])('waits for one %s, and says so', async (_what, dependsOn, reason, text) => {
+      await apply(declared({namespace: 'default', fleet: 'idle'}, 'telos', 'm1'));
+      await world.store.updateFleet({namespace: 'default', fleet: 'idle'}, r => r && {...r, stopped: true});
+      await controller.loadRecords();
+      await world.clock.advance(1000);
+      world.sources.edit(declared(dev, 'athena', 'm2', dependsOn));
+      await world.clock.advance(500);
+      expect(statusOf(dev)?.sourceError).toMatchObject({reason, message: expect.stringContaining(text)});
+      expect(model('athena')).toBe('m1');
+      // A change that doesn't wait for it goes through.
+      world.sources.edit(declared(dev, 'athena', 'm3'));
+      await world.clock.advance(500);
+      expect(model('athena')).toBe('m3');
+    });
+
+    it('is told of a circle, and nothing of it moves', async () => {
+      world.sources.edit(declared(base, 'hermes', 'm2', ['default/dev']), base);
+      await world.clock.advance(30_000);
+      expect(statusOf(base)?.sourceError).toMatchObject({
+        reason: 'Conflict',
+        message:
+          '`dependsOn` goes round in a circle: default/base → default/dev → default/middle → default/base; ' +
+          'until then these wait: hermes (changed)',
+      });
+      expect(world.runtime.log).toEqual([]);
+      world.sources.edit(declared(base, 'hermes', 'm2'), base);
+      await world.clock.advance(1000);
+      expect(model('hermes')).toBe('m2');
+    });
+  });
 });

@@ -66,6 +66,20 @@ const rows: readonly Row[] = [
     'did you mean `warn`?',
   ],
   [
+    'a fleet that depends on itself',
+    '  dependsOn: [dev]\n',
+    6,
+    14,
+    '`dependsOn` goes round in a circle: default/dev → default/dev',
+  ],
+  [
+    'a dependency that is no name',
+    '  dependsOn: [a/b/c]\n',
+    6,
+    15,
+    "`dependsOn[0]` must be a fleet's name, or `namespace/name`",
+  ],
+  [
     'a schedule with six fields',
     '  syncWindows:\n    - {kind: deny, schedule: "0 0 9 * * *", durationSeconds: 60}\n',
     7,

@@ -26,6 +26,12 @@ const catalogue: Expertise = {
   refersTo: {engram: 'memory'},
 };
 
+it('reads what a fleet depends on, with its own namespace where none is named', async () => {
+  const {dependsOn} = await fleet(fleetYaml('  dependsOn: [infra, shared/base]\n'));
+  expect(dependsOn).toEqual(['default/infra', 'shared/base']);
+  expect(await fleet(fleetYaml('  dependsOn: []\n'))).not.toHaveProperty('dependsOn');
+});
+
 it('reads sync windows, in UTC and open to people where nothing else is said', async () => {
   const {syncWindows} = await fleet(
     fleetYaml('  syncWindows:\n    - {kind: allow, schedule: "0 9 * * 1-5", durationSeconds: 28800}\n'),
