@@ -1,6 +1,7 @@
 import {exitCodes, TektonError} from '../../api/errors.js';
 import type {Desired, FleetRecord} from '../../api/types.js';
 import {recordId} from '../../reconciler/desired.js';
+import {refusalLifted} from '../../reconciler/health-gate.js';
 import {held, restarted, resumed, revisionToUndoTo} from '../../reconciler/rollouts.js';
 import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {readRevisions} from '../../registry/revisions.js';
@@ -52,7 +53,8 @@ function refuseSenseless(fleet: FleetRecord, chosen: readonly Desired[], action:
     throw new TektonError(`cannot restart ${off.map(qualifiedName).join(', ')}: declared, and not to run`);
   }
   const free = chosen.filter(({aiId}) => fleet.rollouts?.[aiId]?.held === undefined);
-  if (action === 'resume' && free.length > 0) {
+  const isRefused = fleet.gate?.refused !== undefined;
+  if (action === 'resume' && free.length > 0 && !isRefused) {
     throw new TektonError(`cannot resume ${free.map(qualifiedName).join(', ')}: not held, the source counts already`);
   }
 }
@@ -75,7 +77,10 @@ async function changeFleet(
       case 'pause':
         return current.reduce((record, desired) => held(record, desired, 'pause', at), previous);
       case 'resume':
-        return resumed(previous, aiIds, bySource, at);
+        // What was rolled back is the whole fleet's: its source counts again, and is judged anew.
+        return previous.gate?.refused
+          ? refusalLifted(resumed(previous, aiIds, [], at), at)
+          : resumed(previous, aiIds, bySource, at);
       case 'undo': {
         const revisions = readRevisions(context.home, fleet);
         return current.reduce((record, desired) => {
