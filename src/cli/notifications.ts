@@ -1,4 +1,5 @@
 /** Notifications, loaded when a fleet first declares one: who has none pays for nothing. */
+import {join} from 'node:path';
 import {describeError} from '../api/errors.js';
 import type {NotifyDeps} from '../notify/deps.js';
 import type {Notifier} from '../notify/notifier.js';
@@ -61,7 +62,7 @@ export function notificationsOf(options: NotificationsOptions): ClosableNotifica
 
 export function notifyDeps({home, environment, log}: NotificationsOptions): NotifyDeps {
   return {
-    resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile}),
+    resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile, repositories: join(home, 'git')}),
     environment,
     append: async (path, text) => appendText(path, text),
     positions: {

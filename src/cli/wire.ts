@@ -45,10 +45,12 @@ export function wire({home, environment, log}: WireOptions): WiredPorts {
     newUid: randomUUID,
     runtime: new ProcessRuntime({home, environment, programFolder: programFolder()}),
     registry: registryOf(home, log),
-    models: modelsOf(environment),
+    models: modelsOf(environment, repositoriesOf(home)),
     chats,
     checks: answerChecks,
-    secrets: {resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile})},
+    secrets: {
+      resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile, repositories: repositoriesOf(home)}),
+    },
     store: storeOf(home),
     sources: sourcesOf(),
     notifications: notificationsOf({home, environment, log}),
@@ -66,10 +68,14 @@ export const realClock: Clock = {
   },
 };
 
-function modelsOf(environment: Environment): Models {
+function repositoriesOf(home: string): string {
+  return join(home, 'git');
+}
+
+function modelsOf(environment: Environment, repositories: string): Models {
   const resolve = async (provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider> => {
     const {name, type, baseUrl, apiKey, keepAlive, script, maxConcurrency, timeouts, prices} = provider;
-    const secret = apiKey && (await resolveSecret(apiKey, {environment, envFile}));
+    const secret = apiKey && (await resolveSecret(apiKey, {environment, envFile, repositories}));
     return {
       name,
       type: type === 'auto' ? 'offline' : type, // `auto` is only ever resolved through its chooser

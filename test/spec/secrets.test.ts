@@ -1,4 +1,4 @@
-import {chmod} from 'node:fs/promises';
+import {chmod, mkdir, symlink} from 'node:fs/promises';
 import {join} from 'node:path';
 import {describe, expect, it, test} from '@jest/globals';
 import {resolveSecret} from '../../src/spec/secrets.js';
@@ -59,4 +59,39 @@ describe('a secret in a file', () => {
       missing: expect.stringMatching(/cannot be read: EACCES$/),
     });
   });
+});
+
+describe('a secret in a checkout of a repository', () => {
+  const missing = (file: string): string => `file ${file} cannot be read: a symbolic link leads out of the repository`;
+
+  async function repositories(): Promise<string> {
+    const home = await folderOf({
+      'git/a/revisions/1/key': 'in\n',
+      'git/b/revisions/1/key': 'other\n',
+      secret: 'X=out\n',
+    });
+    await symlink('revisions/1', join(home, 'git/a/checkout'));
+    await mkdir(join(home, 'git/a/revisions/1/envs'));
+    return home;
+  }
+
+  it('is read through the link to the revision in force', async () => {
+    const home = await repositories();
+    const file = join(home, 'git/a/checkout/key');
+    expect(await resolveSecret({file}, {environment: {}, repositories: join(home, 'git')})).toEqual({value: 'in'});
+  });
+
+  it.each(['../../../../secret', '../../../b/revisions/1/key'])(
+    'is not read where it is a link to %s',
+    async target => {
+      const home = await repositories();
+      await symlink(target, join(home, 'git/a/revisions/1/leaf'));
+      const file = join(home, 'git/a/checkout/leaf');
+      const sources = {environment: {}, repositories: join(home, 'git')};
+      expect(await resolveSecret({file}, sources)).toEqual({missing: missing(file)});
+      expect(await resolveSecret({env: 'X'}, {...sources, envFile: file})).toEqual({
+        missing: `environment variable X is not set, and ${file} cannot be read: a symbolic link leads out of the repository`,
+      });
+    },
+  );
 });
