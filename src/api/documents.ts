@@ -118,4 +118,28 @@ export interface ExpertiseDocument {
   readonly spec: Partial<Expertise> & {readonly aliasOf?: string};
 }
 
-export type AnyDocument = FleetDocument | SpecialistDocument | ExpertiseDocument;
+/** Where an environment comes from; types and defaults of what it means are in git-source.ts. */
+export interface GitSourceFields {
+  readonly url: string;
+  readonly branch?: string;
+  readonly tag?: string;
+  readonly commit?: string;
+  readonly path?: string;
+  readonly intervalSeconds?: number;
+  readonly timeoutSeconds?: number;
+  readonly suspend?: boolean;
+  readonly forcePush?: 'accept' | 'refuse';
+  readonly verify?: {
+    readonly object?: 'commit' | 'tag';
+    readonly ssh?: {readonly allowedSigners: string};
+    readonly gpg?: {readonly fingerprints: readonly string[]; readonly home?: string};
+  };
+}
+
+export interface GitSourceDocument {
+  readonly kind: 'GitSource';
+  readonly metadata: Metadata;
+  readonly spec: GitSourceFields;
+}
+
+export type AnyDocument = GitSourceDocument | FleetDocument | SpecialistDocument | ExpertiseDocument;

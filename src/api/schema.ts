@@ -37,7 +37,7 @@ export interface JsonSchema {
   readonly examples?: readonly unknown[];
 }
 
-export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise' | 'Policy';
+export type DocumentKind = 'Fleet' | 'Specialist' | 'Expertise' | 'GitSource' | 'Policy';
 
 /** What `$patch` may say of a specialist of the bases. */
 export const layerPatches = ['delete', 'replace'] as const;
@@ -56,6 +56,9 @@ const reasonPattern = '^[A-Za-z*]+$';
 const namePattern = '^[a-z0-9*-]+$';
 const cronSchedule = '^[0-9A-Za-z*,/#-]+( +[0-9A-Za-z*,/#-]+){4}$';
 const fleetName = '^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$';
+const gitName = '^[^-/.\\s~^:?\\[\\\\][^\\s~^:?\\[\\\\]*$';
+const commitId = '^([0-9a-f]{40}|[0-9a-f]{64})$';
+const fingerprint = '^([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})$';
 const visibleText = '^[^\\s\\u0000-\\u001f]([^\\u0000-\\u001f]*[^\\s\\u0000-\\u001f])?$';
 
 /** What a value must be, by the pattern that it failed. */
@@ -74,6 +77,9 @@ export const patternMeanings: Readonly<Record<string, string>> = {
     'five fields as in crontab(5): minute, hour, day of month, month, day of week (`0 9 * * 1-5`: at nine from Monday to Friday)',
   [absolutePathText]: 'an absolute path',
   [hostPatternText]: '[http[s]://]host[:port]',
+  [gitName]: 'the name of a branch or tag: no spaces, `..`, `~`, `^`, `:` or `?`, not beginning with `-` or `/`',
+  [commitId]: 'a full commit id: 40 or 64 hexadecimal digits',
+  [fingerprint]: "a key's full fingerprint: 40 or 64 hexadecimal digits",
   [visibleText]: 'one line of text without control characters or spaces at its ends',
 };
 
@@ -784,6 +790,75 @@ function document(kind: DocumentKind, description: string, meta: JsonSchema, spe
   };
 }
 
+const gitSourceSpec = mapping(
+  {
+    url: {
+      ...text,
+      pattern: visibleText,
+      maxLength: 2048,
+      description: 'Repository: https, http, ssh, git or file, or user@host:path. Never with a password in it.',
+      examples: ['https://git.example.com/acme/platform.git', 'git@git.example.com:acme/platform.git'],
+    },
+    branch: {
+      type: 'string',
+      pattern: gitName,
+      maxLength: 256,
+      description: "The branch to follow. Without branch, tag and commit: the remote's default.",
+    },
+    tag: {
+      ...{type: 'string', pattern: gitName, maxLength: 256},
+      description: 'The tag to follow; with `*`, the highest version of those that match.',
+      examples: ['v1.*'],
+    },
+    commit: {type: 'string', pattern: commitId, description: 'This commit and no other.'},
+    path: {
+      ...text,
+      pattern: visibleText,
+      default: '.',
+      description: 'File or folder in the repository that declares fleets.',
+      examples: ['envs/dev'],
+    },
+    intervalSeconds: {
+      ...{type: 'number', minimum: 1, maximum: 86_400, default: 60},
+      description: 'Time between two looks at the repository.',
+    },
+    timeoutSeconds: {
+      ...{type: 'number', minimum: 1, maximum: 3600, default: 60},
+      description: 'How long one command of git may take.',
+    },
+    suspend: {type: 'boolean', default: false, description: 'true: not followed; what runs stays as it is.'},
+    forcePush: {
+      ...{type: 'string', enum: ['accept', 'refuse'], default: 'accept'},
+      description: 'What becomes of a revision that does not descend from the one in force.',
+    },
+    verify: mapping(
+      {
+        object: {
+          ...{type: 'string', enum: ['commit', 'tag'], default: 'commit'},
+          description: 'What must be signed: the commit, or the annotated tag that is followed.',
+        },
+        ssh: mapping(
+          {allowedSigners: {...text, description: 'Allowed signers as in ssh-keygen(1), relative to this file.'}},
+          {title: 'SSH signatures', required: ['allowedSigners']},
+        ),
+        gpg: mapping(
+          {
+            fingerprints: {
+              type: 'array',
+              items: {type: 'string', pattern: fingerprint},
+              description: 'Keys that count, by their full fingerprints.',
+            },
+            home: {...text, description: "Folder of the keyring (GNUPGHOME). Absent: the user's own."},
+          },
+          {title: 'GPG signatures', required: ['fingerprints']},
+        ),
+      },
+      {title: 'Verification', description: 'Who must have signed what is followed: ssh or gpg.'},
+    ),
+  },
+  {title: 'Git source spec', required: ['url']},
+);
+
 /** How ajv is to check: every problem at once, with what `validate` makes its words from. */
 export const validation = {allErrors: true, verbose: true, messages: false, allowUnionTypes: true} as const;
 
@@ -800,6 +875,12 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
     'One declared AI specialist.',
     metadata({name, namespace}),
     mapping(specialistProperties, {title: 'Specialist spec', required: ['component']}),
+  ),
+  GitSource: document(
+    'GitSource',
+    'A branch, tag or commit of a git repository that an environment follows.',
+    metadata({name: {...name, description: 'Fleets of the repository belong to the source of this name.'}, namespace}),
+    gitSourceSpec,
   ),
   Expertise: document(
     'Expertise',

@@ -615,7 +615,12 @@ export interface FleetStatus {
       /** The fleet didn't become healthy after a rollback either. */
       | 'RollbackFailed'
       /** The fleet didn't become healthy, and there is nothing to go back to. */
-      | 'NotHealthy';
+      | 'NotHealthy'
+      /** Of its git source. */
+      | 'FetchFailed'
+      | 'ForcePushed'
+      | 'VerificationFailed'
+      | 'PolicyViolation';
     readonly message: string;
     readonly at: string;
   };
@@ -632,5 +637,7 @@ export interface FleetEvent {
   readonly namespace?: string;
   readonly fleet?: string;
   readonly aiId?: string;
+  /** `<namespace>/<name>` of the git source that it is about. */
+  readonly gitSource?: string;
   readonly message: string;
 }

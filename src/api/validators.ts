@@ -14,4 +14,5 @@ export const validators: Readonly<Record<DocumentKind, ValidateFunction>> = {
   Specialist: ajv.compile(schemas.Specialist),
   Expertise: ajv.compile(schemas.Expertise),
   Policy: ajv.compile(schemas.Policy),
+  GitSource: ajv.compile(schemas.GitSource),
 };

@@ -4,7 +4,8 @@ import {exitCodes, TektonError} from '../api/errors.js';
 import type {LoadedFleet} from '../api/types.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
 import {fleetFileName, findFleetFile} from '../spec/find.js';
-import {loadFleets} from '../spec/load.js';
+import {loadDocuments, loadFleets} from '../spec/load.js';
+import type {Loaded} from '../spec/load.js';
 import type {CommandContext} from './context.js';
 import type {FileOptions, GlobalOptions} from './options.js';
 
@@ -23,10 +24,15 @@ export async function loadSources(context: CommandContext, options: FileOptions)
   return found;
 }
 
-/** All that these files, folders and `-` declare. @throws as above */
-export function loadPaths(context: CommandContext, paths: readonly string[]): Promise<readonly LoadedFleet[]> {
+/** The fleets that these files, folders and `-` declare. @throws as above */
+export async function loadPaths(context: CommandContext, paths: readonly string[]): Promise<readonly LoadedFleet[]> {
+  return (await loadAll(context, paths)).fleets;
+}
+
+/** All that they declare, git sources included. @throws as above */
+export function loadAll(context: CommandContext, paths: readonly string[]): Promise<Loaded> {
   const {cwd, environment} = context;
-  return loadFleets({paths, cwd, environment, readStdin: () => context.openStdin(), shippedExpertise});
+  return loadDocuments({paths, cwd, environment, readStdin: () => context.openStdin(), shippedExpertise});
 }
 
 /** Those that `-n` and `--fleet` leave. */

@@ -11,6 +11,17 @@ export interface GlobalOptions {
 export interface FileOptions extends GlobalOptions {
   /** `-f` in order: files, folders, `-`. Empty: tekton-ai.yaml in the current or a parent folder. */
   readonly files: readonly string[];
+  /** `--git` and its companions, of the verbs that have them: a git source in place of files, or beside those of `-f`. */
+  readonly git?: GitFlags;
+}
+
+export interface GitFlags {
+  readonly url: string;
+  readonly branch?: string;
+  readonly path?: string;
+  readonly intervalSeconds?: number;
+  /** Of the git source; absent: from the address. */
+  readonly name?: string;
 }
 
 /** What of a convergence is to be kept, before a command says that it is done. */

@@ -22,6 +22,7 @@ import {watchSources} from '../spec/watch.js';
 import {answerChecks, chats} from './canary-ports.js';
 import {notificationsOf} from './notifications.js';
 import type {ClosableNotifications} from './notifications.js';
+import {gitSourcesOf} from './git-sources.js';
 import {programFolder} from './package.js';
 import {registryOf} from './registry-port.js';
 
@@ -55,6 +56,7 @@ export function wire({home, environment, log}: WireOptions): WiredPorts {
     sources: sourcesOf(),
     notifications: notificationsOf({home, environment, log}),
     schedules: {load: loadSchedules},
+    git: gitSourcesOf(home, environment),
     log,
   };
 }

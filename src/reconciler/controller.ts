@@ -11,6 +11,7 @@ import {Fleets, fleetId} from './fleets.js';
 import type {Fleet} from './fleets.js';
 import {Gates} from './gates.js';
 import {notReadyOf} from './health-gate.js';
+import {GitFollower} from './git-follower.js';
 import {Keeper} from './keeper.js';
 import {Launcher} from './launcher.js';
 import {ModelMonitor} from './models.js';
@@ -66,6 +67,7 @@ export class Controller {
   readonly #events: EventLog;
   readonly #ownerless: Ownerless;
   readonly #gates: Gates;
+  readonly #git: GitFollower | undefined;
   #cancelResync: (() => void) | undefined;
   #cancelReadAgain: (() => void) | undefined;
   #catchingUp: Promise<void> = Promise.resolve();
@@ -109,6 +111,8 @@ export class Controller {
         notReadyOf(specialists.inFleet(key).flatMap(({aiId, status}) => (status ? [{aiId, status}] : []))),
       runs: key => specialists.inFleet(key).some(({worker}) => worker !== undefined),
       whyNotReady: key => this.#board.whyNotReady(key),
+      touched: ({key}) => this.#board.touch(key),
+      mayGo: ({record: {source}}) => source.type === 'git' && this.#git?.again(source.source),
       event: ({key}, type, reason, message) => events.add({type, reason, message, key}),
     }));
     const registry = (this.#registry = new RegistrySync(
@@ -135,6 +139,7 @@ export class Controller {
       hold: (key, workers) =>
         events.add({type: 'Warning', reason: 'MassPruneHeld', message: heldText(key, workers), key}),
     });
+    this.#git = follow && ports.git ? new GitFollower({ports, git: ports.git, fleets, events}) : undefined;
     const touch = (key: FleetKey): void => board.touch(key);
     const registryChanged = (): void => registry.request();
     const keeper = (this.#keeper = new Keeper({
@@ -174,6 +179,7 @@ export class Controller {
     if (!this.#options.follow) return;
     this.#resyncLater();
     this.#board.subscribe(({namespace, name}) => this.#noticeReady({namespace, fleet: name}));
+    await this.#git?.start();
     // What a hand changes in the registry, or takes away with it, is put right at once.
     this.#unwatchRegistry = await this.#ports.registry.watch(() => this.#registry.request());
     this.#unwatchFleets = this.#ports.store.watchFleets(() => {
@@ -191,6 +197,7 @@ export class Controller {
       this.#readAgain();
       throw error;
     });
+    await this.#git?.read();
     for (const specialist of this.#specialists.all) {
       if (applied.includes(fleetId(specialist.key))) this.#heal(specialist);
     }
@@ -221,6 +228,7 @@ export class Controller {
     await this.#catchingUp;
     await this.#gates.close();
     await this.#unwatchRegistry?.();
+    await this.#git?.close();
     await this.#fleets.close();
     await this.#queue.close();
     await Promise.all(this.#leaving);

@@ -3,7 +3,7 @@ import {describeError} from '../api/errors.js';
 import type {EventReason} from '../api/events.js';
 import type {FleetError, FleetEvent} from '../api/types.js';
 import {fleetId} from './fleets.js';
-import type {FleetKey, Ports} from './ports.js';
+import type {FleetKey, Ports, SourceKey} from './ports.js';
 
 export interface NewEvent {
   readonly type: FleetEvent['type'];
@@ -28,11 +28,13 @@ export class EventLog {
     const {namespace, fleet} = key;
     const at = this.#ports.clock.iso();
     if (type === 'Warning') this.#lastErrors.set(fleetId(key), {at, reason, ...(aiId && {aiId}), message});
-    this.#pending.push({at, type, reason, namespace, fleet, ...(aiId && {aiId}), message});
-    this.#ports.log[type === 'Normal' ? 'info' : 'warn'](
-      {reason, aiId: aiId ?? `${namespace}/${fleet}`, message},
-      'event',
-    );
+    this.#put({at, type, reason, namespace, fleet, ...(aiId && {aiId}), message}, aiId ?? `${namespace}/${fleet}`);
+  }
+
+  #put(event: FleetEvent, about: string): void {
+    const {type, reason, message} = event;
+    this.#pending.push(event);
+    this.#ports.log[type === 'Normal' ? 'info' : 'warn']({reason, aiId: about, message}, 'event');
     if (this.#pending.length === 1) this.#writing = this.#writing.then(() => this.#write());
   }
 
@@ -44,6 +46,12 @@ export class EventLog {
     message: string,
   ): void {
     this.add({type, reason, message, key, aiId});
+  }
+
+  /** About a git source. */
+  ofSource({namespace, name}: SourceKey, type: FleetEvent['type'], reason: EventReason, message: string): void {
+    const gitSource = `${namespace}/${name}`;
+    this.#put({at: this.#ports.clock.iso(), type, reason, namespace, gitSource, message}, `git source ${gitSource}`);
   }
 
   /** The last Warning about a fleet or one of its specialists. */

@@ -24,6 +24,8 @@ export interface Fleet {
   heldFor: string | undefined;
   /** Something of it has been started, or ran already: its dependencies don't hold it back any more. */
   launched: boolean;
+  /** Commit of its git source that it was last found to agree with. */
+  revision: string | undefined;
   watch: Watch | undefined;
 }
 
@@ -45,6 +47,8 @@ export interface FleetsOptions {
   readonly mayGo?: (fleet: Fleet) => void;
   /** Who is not Ready, by its last status. */
   readonly notReady?: (key: FleetKey) => NotReady;
+  /** The record is the same, what is said of its source is not. */
+  readonly touched: (fleet: Fleet) => void;
 }
 
 /** What a source says of a fleet. */
@@ -53,7 +57,12 @@ export interface Declaration {
   readonly loaded: LoadedFleet;
   /** `appliedAt` of the record that stood there before the source was read; undefined: there was none. */
   readonly since: string | undefined;
+  /** What the event says where it changes something. */
+  readonly what?: string;
 }
+
+/** What is wrong with a fleet's source. */
+export type SourceProblem = Pick<NonNullable<FleetStatus['sourceError']>, 'reason' | 'message'>;
 
 /**
  * `outdated`: somebody applied after the source was read, so it has to be read again. `unwanted`: it was stopped, or
@@ -182,6 +191,7 @@ export class Fleets {
       sourceError: undefined,
       heldFor,
       launched: false,
+      revision: undefined,
       watch: undefined,
     };
     this.all.set(fleetId(key), fleet);
@@ -329,7 +339,7 @@ export class Fleets {
     this.#setError(fleet, undefined);
   }
 
-  async #takeOverOnce({key, loaded, since}: Declaration): Promise<TakenOver> {
+  async #takeOverOnce({key, loaded, since, what = 'took over a changed source'}: Declaration): Promise<TakenOver> {
     const {ports, version} = this.#options;
     let result: TakenOver = 'unchanged';
     const record = await ports.store.updateFleet(key, previous => {
@@ -354,7 +364,7 @@ export class Fleets {
       result = 'changed';
       return next;
     });
-    if (record) await this.#recorded(key, record, result);
+    if (record) await this.#recorded(key, record, {result, what});
     return result;
   }
 
@@ -367,11 +377,15 @@ export class Fleets {
         if (next !== previous) result = 'outdated'; // as if another had written it
         return next;
       });
-      if (record) await this.#recorded(key, record, result);
+      if (record) await this.#recorded(key, record, {result, what: ''});
     });
   }
 
-  async #recorded(key: FleetKey, record: FleetRecord, result: TakenOver): Promise<void> {
+  async #recorded(
+    key: FleetKey,
+    record: FleetRecord,
+    {result, what}: {readonly result: TakenOver; readonly what: string},
+  ): Promise<void> {
     const isKnown = this.#records.some(known => recordId(known) === recordId(record));
     this.#records = isKnown
       ? this.#records.map(known => (recordId(known) === recordId(record) ? record : known))
@@ -386,8 +400,23 @@ export class Fleets {
     }
     const taken = this.all.get(fleetId(key));
     if (taken && result === 'changed') {
-      this.#options.event(taken, 'Normal', 'SourceApplied', 'took over a changed source');
+      this.#options.event(taken, 'Normal', 'SourceApplied', what);
     }
+  }
+
+  /**
+   * What a git source has to say of one of its fleets; `undefined`: it agrees with `revision`. Its events are the git
+   * source's own.
+   *
+   * @returns whether that is new
+   */
+  setProblem(fleet: Fleet, problem: SourceProblem | undefined, revision = fleet.revision): boolean {
+    const isNew = (fleet.sourceError ?? fleet.statusBefore?.sourceError)?.message !== problem?.message;
+    if (fleet.sourceError?.message === problem?.message && fleet.revision === revision) return false;
+    fleet.sourceError = problem && {...problem, at: isoNow(this.#options.ports)};
+    fleet.revision = revision;
+    this.#options.touched(fleet);
+    return isNew;
   }
 
   async #readTwiceIfShorter(fleet: Fleet): Promise<LoadedFleet | undefined> {

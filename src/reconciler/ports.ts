@@ -13,6 +13,7 @@ import type {
   ResolvedProvider,
   SecretRef,
 } from '../api/types.js';
+import type {GitRef, GitSourceRecord, GitSourceStatus, GitVerification} from '../api/git-source.js';
 import type {AutoChooser} from '../providers/auto.js';
 import type {Provider} from '../providers/provider.js';
 import type {Runtime} from '../runtime/runtime.js';
@@ -135,6 +136,67 @@ export interface Sources {
   watch(record: FleetRecord, changed: () => void): Promise<Watch>;
 }
 
+/** A git source is known by namespace and name. */
+export interface SourceKey {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+/** A git source's repository: what is at the remote, and what of it lies here. Everything rejects when `signal` aborts. */
+export interface GitRepository {
+  /** What `ref` means at the remote now. */
+  look(ref: GitRef, signal: AbortSignal): Promise<GitTarget>;
+  /** Brings a commit here. `forced`: `since` is none of its ancestors. */
+  fetch(
+    target: GitTarget & {readonly ref: GitRef},
+    since: string | undefined,
+    signal: AbortSignal,
+  ): Promise<GitCommit & {readonly forced: boolean}>;
+  /** Rejects where it isn't signed as wanted. */
+  verify(
+    commit: string,
+    name: string | undefined,
+    verification: GitVerification,
+    signal: AbortSignal,
+  ): Promise<{readonly signer: string}>;
+  /** Absolute folder with its files. */
+  checkout(commit: string, signal: AbortSignal): Promise<string>;
+  /** From now on recorded paths lead to this commit's files. */
+  switchTo(commit: string): Promise<void>;
+  /** Keeps so many checkouts, and the one in force. */
+  prune(keep: number): Promise<void>;
+}
+
+export interface GitTarget {
+  readonly commit: string;
+  /** Of the branch or tag. */
+  readonly name?: string;
+}
+
+export interface GitCommit {
+  readonly id: string;
+  readonly subject: string;
+  readonly author: string;
+  /** ISO 8601. */
+  readonly committedAt: string;
+}
+
+export interface GitSources {
+  /** @throws {TektonError} when they can't be read: then none may be taken for gone. */
+  read(): Promise<readonly GitSourceRecord[]>;
+  /** Calls `changed` when a record may have come, gone or changed; the result ends it. */
+  watch(changed: () => void): () => void;
+  readStatus(key: SourceKey): Promise<GitSourceStatus | undefined>;
+  writeStatus(status: GitSourceStatus): Promise<void>;
+  repository(record: GitSourceRecord): Promise<GitRepository>;
+  /**
+   * What a checkout declares, as far as the local policy allows it.
+   *
+   * @throws {InvalidInputError | SourceUnavailableError}
+   */
+  load(record: GitSourceRecord, commit: string, folder: string): Promise<readonly LoadedFleet[]>;
+}
+
 export interface Watch {
   update(record: FleetRecord): void;
   close(): Promise<void>;
@@ -180,4 +242,6 @@ export interface Ports {
   readonly notifications?: Notifications;
   readonly schedules: Schedules;
   readonly log: Logger;
+  /** Absent where only recorded fleets count. */
+  readonly git?: GitSources;
 }

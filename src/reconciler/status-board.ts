@@ -161,9 +161,12 @@ export class StatusBoard {
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
-  #look({key, record, statusBefore, sourceError}: Fleet): FleetStatus {
+  #look({key, record, statusBefore, sourceError, revision: found}: Fleet): FleetStatus {
     const {specialists, ports, events} = this.#options;
-    const {name, namespace, revision} = record;
+    const {name, namespace} = record;
+    // The record keeps the commit that last changed it.
+    const known = record.source.type === 'git' ? (found ?? statusBefore?.revision) : undefined;
+    const revision = known ?? record.revision;
     const sorted = [...specialists.inFleet(key)].sort((a, b) => (a.aiId < b.aiId ? -1 : 1));
     const named = sorted.flatMap((specialist): readonly NamedStatus[] => {
       const who = specialist.who();

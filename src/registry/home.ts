@@ -28,7 +28,15 @@ export async function ensureStateHome(home: string): Promise<readonly string[]> 
   try {
     makeFoldersTo(home);
     mendMode(home, statSync(home), 0o700, warnings);
-    for (const folder of [paths.run, paths.locks, paths.fleets, paths.status, paths.logs, paths.programs]) {
+    for (const folder of [
+      paths.run,
+      paths.locks,
+      paths.fleets,
+      paths.sources,
+      paths.status,
+      paths.logs,
+      paths.programs,
+    ]) {
       makeFolder(folder, warnings);
     }
     if (warnings.length > 0) mendFilesBelow(home, warnings);

@@ -26,6 +26,8 @@ export interface StatePaths {
   readonly previousEvents: string;
   readonly fleets: string;
   readonly status: string;
+  /** Git sources as last applied. */
+  readonly sources: string;
   readonly logs: string;
   /** Copies of the worker's program. */
   readonly programs: string;
@@ -40,6 +42,10 @@ export interface StatePaths {
   readonly fleetStatus: (key: FleetKey) => string;
   /** How far the fleet's notifications have come in the event log. */
   readonly notifications: (key: FleetKey) => string;
+  readonly gitSource: (key: FleetKey) => string;
+  readonly gitSourceStatus: (key: FleetKey) => string;
+  /** Copy and checkouts of a git source's repository. */
+  readonly gitFolder: (key: FleetKey) => string;
   readonly log: (aiId: string) => string;
   readonly launchRecord: (aiId: string) => string;
   /** Conversations that outlive workers: all of them, and one specialist's. */
@@ -73,6 +79,7 @@ export function statePaths(home: string): StatePaths {
     previousEvents: join(home, 'events.1.jsonl'),
     fleets: join(home, 'fleets'),
     status: join(home, 'status'),
+    sources: join(home, 'sources'),
     logs: join(home, 'logs'),
     programs: join(home, 'bin'),
     run,
@@ -83,6 +90,9 @@ export function statePaths(home: string): StatePaths {
     fleetHistory: key => inFolder('fleets', `${key.namespace}.${key.name}`, '.history.jsonl'),
     fleetStatus: key => inFolder('status', `${key.namespace}.${key.name}`, '.json'),
     notifications: key => inFolder('notifications', `${key.namespace}.${key.name}`, '.json'),
+    gitSource: key => inFolder('sources', `${key.namespace}.${key.name}`, '.json'),
+    gitSourceStatus: key => inFolder('status', `git.${key.namespace}.${key.name}`, '.json'),
+    gitFolder: key => inFolder('git', `${key.namespace}.${key.name}`, ''),
     log: aiId => inFolder('logs', aiId, '.log'),
     launchRecord: aiId => inFolder('run', aiId, '.json'),
     allSessions: join(home, 'sessions'),

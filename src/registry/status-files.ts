@@ -20,6 +20,7 @@ export function readFleetStatus(home: string, key: FleetKey): FleetStatus | unde
 export function readFleetStatuses(home: string): readonly FleetStatus[] {
   return recordNames(statePaths(home).status)
     .toSorted()
+    .filter(file => file.split('.').length === 2) // git sources have three parts
     .flatMap(file => readFleetStatus(home, keyOfFile(file)) ?? []);
 }
 

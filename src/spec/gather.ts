@@ -1,6 +1,6 @@
 /** From what a command was pointed at to the documents of each fleet. */
 import {dirname, join} from 'node:path';
-import type {ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/documents.js';
+import type {ExpertiseDocument, FleetDocument, GitSourceDocument, SpecialistDocument} from '../api/documents.js';
 import {SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Source} from '../api/types.js';
@@ -14,7 +14,7 @@ import type {SourceDocument} from './document.js';
 import {envFileName} from './environment.js';
 import {expand} from './glob.js';
 import type {Expansion} from './glob.js';
-import {isFleet, Reader} from './reader.js';
+import {isFleet, isGitSource, Reader} from './reader.js';
 import type {Content, Input} from './reader.js';
 import {anywhere, filesWithin, OutsideError} from './within.js';
 import type {Files, Within} from './within.js';
@@ -51,6 +51,7 @@ export interface Group {
 
 export interface Gathered {
   readonly groups: readonly Group[];
+  readonly gitSources: readonly Declared<GitSourceDocument>[];
   readonly problems: readonly Problem[];
   /** Names of the files, as problems have them, in the order in which they were named and included. */
   readonly order: readonly string[];
@@ -71,8 +72,11 @@ export async function gather(options: GatherOptions): Promise<Gathered> {
   const taken = new Set(groups.flatMap(group => group.files));
   const bare = read.filter(({path, documents}) => !documents.some(isFleet) && (path === undefined || !taken.has(path)));
   for (const input of read) await tellAmbiguous(input, reader);
+  const {gitSources} = await reader.contentOf(read.flatMap(({documents}) => documents.filter(isGitSource)));
+  if (options.within) reader.problems.push(...gitSources.map(({source}) => misplacedSource(source)));
   return {
     groups: [...groups, ...(await bareGroups(bare, reader))],
+    gitSources,
     problems: reader.problems,
     order: reader.order,
     disk,
@@ -207,7 +211,7 @@ async function readIncludes(fleet: Declared<FleetDocument>, folder: string, read
             'included files hold Specialist and Expertise documents',
           ),
         );
-        reader.problems.push(...wrong);
+        reader.problems.push(...wrong, ...content.gitSources.map(({source}) => misplacedSource(source)));
       } catch (error) {
         if (!(error instanceof SourceUnavailableError)) throw error;
         reader.problems.push(cannotInclude(fleet, place, pattern, error));
@@ -252,6 +256,15 @@ async function bareGroups(inputs: readonly Input[], reader: Reader): Promise<Gro
     notices: [],
     isBroken: false,
   }));
+}
+
+/** What a repository declares must not lead to another repository: where an environment comes from is its owner's word. */
+function misplacedSource(source: SourceDocument): Problem {
+  return source.problem(
+    ['kind'],
+    'value',
+    'a GitSource cannot be declared here: only in a file of your own that -f names',
+  );
 }
 
 /** Which fleet of a file would its other documents belong to? */

@@ -4,9 +4,11 @@ import {rollbackDefaults} from '../api/defaults.js';
 import {InvalidInputError, PolicyViolationError, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import type {Trust} from '../api/policy.js';
+import type {GitSourceDocument} from '../api/documents.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkWindows} from './check-windows.js';
 import {fleetDependencies} from './check-fleet-dependencies.js';
+import type {Declared} from './checked.js';
 import {checkFleet, checkTogether, rangeOf} from './check.js';
 import {checkCanarySchemas} from './check-canary.js';
 import {desire} from './desire.js';
@@ -21,6 +23,8 @@ import type {Gathered, GatherOptions, Group} from './gather.js';
 import {checkNotifications, notificationsOf} from './notifications.js';
 import {checkPolicy} from './policy-check.js';
 import type {PolicyFacts} from './policy-check.js';
+import {gitSourceOf} from './git-source.js';
+import type {DeclaredGitSource} from './git-source.js';
 import {knownProviders} from './providers.js';
 import {revisionOf} from './revision.js';
 import {OutsideError} from './within.js';
@@ -34,20 +38,31 @@ export interface LoadOptions extends GatherOptions {
   readonly trust?: Trust;
 }
 
+/** Everything that files declare. */
+export interface Loaded {
+  /** In their order; bare Specialist documents make up the implicit fleet `default`, which comes last. */
+  readonly fleets: readonly LoadedFleet[];
+  readonly gitSources: readonly DeclaredGitSource[];
+}
+
+/** The fleets alone, of `loadDocuments`. Empty where there are other documents only. @throws as `loadDocuments` */
+export async function loadFleets(options: LoadOptions): Promise<readonly LoadedFleet[]> {
+  return (await loadDocuments(options)).fleets;
+}
+
 /**
- * The fleets that the sources declare, in their order; bare Specialist documents make up the implicit fleet
- * `default`, which comes last. Empty where there are Expertise documents only.
+ * Fleets and git sources that the files declare. What git sources lead to is not read.
  *
  * @throws {InvalidInputError} with every problem of every file
  * @throws {SourceUnavailableError} where a path can't be read: that is never an empty desired list
  */
-export async function loadFleets(options: LoadOptions): Promise<readonly LoadedFleet[]> {
+export async function loadDocuments(options: LoadOptions): Promise<Loaded> {
   if (!isAbsolute(options.cwd)) throw new Error(`internal error: cwd is not absolute: ${options.cwd}`);
   if (options.paths.length === 0) {
     const hint = 'create a file `tekton-ai.yaml`, or name one with -f';
     throw new SourceUnavailableError('cannot load a fleet: no file was named', {hint});
   }
-  const {groups: all, problems, order, disk, nameOf} = await gather(options);
+  const {groups: all, gitSources, problems, order, disk, nameOf} = await gather(options);
   const groups = all.filter(group => !group.isBroken);
   const read = await Promise.all(groups.map(group => withEnvironment(group, options.environment, {disk, nameOf})));
   const links = options.within
@@ -58,8 +73,11 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     : [];
   const known = read.map(({fleet, envFile}) => ({fleet, envFile, providers: knownProviders(fleet)}));
   const windows = await Promise.all(known.map(({fleet}) => checkWindows(fleet)));
+  const followed = gitSources.map(declared => gitSourceOf(declared, options.cwd));
   const wrong = [
     ...problems,
+    ...followed.flatMap(({problems}) => problems),
+    ...declaredTwice(gitSources),
     ...read.flatMap(({misplaced}) => misplaced),
     ...(await links),
     ...windows.flat(),
@@ -69,7 +87,7 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
     ...(await Promise.all(known.map(({fleet}) => checkCanarySchemas(fleet)))).flat(),
   ];
   if (wrong.length > 0) throw new InvalidInputError(inOrder(wrong, order));
-  return Promise.all(
+  const fleets = await Promise.all(
     known.map(async ({fleet, envFile, providers}): Promise<LoadedFleet> => {
       const specialists = await Promise.all(
         fleet.entries.map(entry => desire(fleet, entry, providers, options.shippedExpertise)),
@@ -85,6 +103,16 @@ export async function loadFleets(options: LoadOptions): Promise<readonly LoadedF
       };
     }),
   );
+  return {fleets, gitSources: followed.map(({declared}) => declared)};
+}
+
+function declaredTwice(gitSources: readonly Declared<GitSourceDocument>[]): readonly Problem[] {
+  const ids = gitSources.map(({value}) => `${value.metadata.namespace ?? 'default'}/${value.metadata.name}`);
+  return gitSources.flatMap(({source}, index) => {
+    const id = ids[index] ?? '';
+    if (ids.indexOf(id) === index) return [];
+    return source.problem(['metadata', 'name'], 'value', `the git source \`${id}\` is declared twice`);
+  });
 }
 
 interface Read {

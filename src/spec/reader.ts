@@ -1,7 +1,7 @@
 /** Reads each file once, however many ask for it, and keeps all that is wrong. */
 import {stat} from 'node:fs/promises';
 import {isAbsolute, relative, resolve} from 'node:path';
-import type {ExpertiseDocument, FleetDocument, SpecialistDocument} from '../api/documents.js';
+import type {ExpertiseDocument, FleetDocument, GitSourceDocument, SpecialistDocument} from '../api/documents.js';
 import {exitCodes, SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
 import {checkOneOfFleet, isKind} from './checked.js';
@@ -29,6 +29,7 @@ export interface Content {
   readonly fleets: readonly Declared<FleetDocument>[];
   readonly specialists: readonly Declared<SpecialistDocument>[];
   readonly expertise: readonly Declared<ExpertiseDocument>[];
+  readonly gitSources: readonly Declared<GitSourceDocument>[];
   /** Something is wrong with one of them, which is told. */
   readonly isBroken: boolean;
 }
@@ -84,6 +85,7 @@ export class Reader {
       fleets: declared.filter(isKind<FleetDocument>('Fleet')),
       specialists: declared.filter(isKind<SpecialistDocument>('Specialist')),
       expertise: declared.filter(isKind<ExpertiseDocument>('Expertise')),
+      gitSources: declared.filter(isKind<GitSourceDocument>('GitSource')),
       isBroken: checked.some(({problems}) => problems.length > 0),
     };
   }
@@ -138,6 +140,11 @@ export class Reader {
 /** As documents say it; whether it is one of ours is looked at later. */
 export function isFleet(document: SourceDocument): boolean {
   return document.value['kind'] === 'Fleet';
+}
+
+/** As `isFleet`. */
+export function isGitSource(document: SourceDocument): boolean {
+  return document.value['kind'] === 'GitSource';
 }
 
 function unavailable(file: string, error: unknown): never {

@@ -28,6 +28,7 @@ import {fleetId} from '../../src/reconciler/fleets.js';
 import type {
   Chats,
   FleetKey,
+  GitSources,
   Models,
   PortAnswer,
   PortRequest,
@@ -438,6 +439,10 @@ export class World {
   #uids = 0;
   #applies = 0;
 
+  constructor({git}: {readonly git?: GitSources} = {}) {
+    if (git) this.ports = {...this.ports, git};
+  }
+
   readonly ports: Ports = {
     clock: this.clock,
     random: () => 0.5,
@@ -532,7 +537,7 @@ function mortal(ports: Ports): {readonly ports: Ports; readonly crash: () => voi
         return (...args: unknown[]): unknown => (dead ? never : value.apply(target, args));
       },
     });
-  const {clock, runtime, registry, models, chats, secrets, store, sources} = ports;
+  const {clock, runtime, registry, models, chats, secrets, store, sources, git} = ports;
   const mortalClock: Ports['clock'] = {
     iso: () => clock.iso(),
     monotonic: () => clock.monotonic(),
@@ -549,6 +554,7 @@ function mortal(ports: Ports): {readonly ports: Ports; readonly crash: () => voi
       secrets: guard(secrets),
       store: guard(store),
       sources: guard(sources),
+      ...(git && {git: guard(git)}),
     },
     crash: () => {
       dead = true;

@@ -1,12 +1,12 @@
 import path from 'node:path';
 import {exitCodes, TektonError} from '../../api/errors.js';
-import type {LoadedFleet} from '../../api/types.js';
 import {recordId} from '../../reconciler/desired.js';
 import {readFleetRecords} from '../../registry/fleet-records.js';
-import {applyRecords, mendRecords} from '../apply-records.js';
+import {mendRecords} from '../apply-records.js';
 import type {ApplyFlags} from '../apply-records.js';
 import type {Command, CommandContext} from '../context.js';
-import {loadSources} from '../load.js';
+import {applyDeclarations, loadDeclarations} from '../declarations.js';
+import type {Declarations} from '../declarations.js';
 import type {ApplyOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
 import {planLoaded} from '../plan.js';
@@ -20,7 +20,8 @@ import {windowLines} from '../sync-windows.js';
  * Without `--wait` it ends when every process answers; with it, when every chat would be answered.
  */
 export const run: Command<ApplyOptions> = async (context, [planFile], options) => {
-  const {loaded, check} = await declarations(context, planFile, options);
+  const {check, ...declared} = await declarations(context, planFile, options);
+  const loaded = declared.fleets;
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
   if (!options.dryRun) await mendRecords(context, loaded);
   const plans = await planLoaded(context.home, loaded, options);
@@ -34,7 +35,7 @@ export const run: Command<ApplyOptions> = async (context, [planFile], options) =
   const changed = changes && options.detailedExitcode ? exitCodes.changes : exitCodes.ok;
   if (options.dryRun) return changed;
 
-  const records = await applyRecords(context, loaded, {...options, ...(check && {check})});
+  const records = await applyDeclarations(context, declared, {...options, ...(check && {check})});
   const {converge} = await import('../converge.js');
   const {interrupted, progressLines, reportConvergence} = await import('../report.js');
   const goal = options.wait ? 'ready' : 'live';
@@ -53,9 +54,9 @@ async function declarations(
   context: CommandContext,
   planFile: string | undefined,
   options: ApplyOptions,
-): Promise<{readonly loaded: readonly LoadedFleet[]; readonly check?: ApplyFlags['check']}> {
-  if (planFile === undefined) return {loaded: await loadSources(context, options)};
-  if (options.files.length > 0) {
+): Promise<Declarations & {readonly check?: ApplyFlags['check']}> {
+  if (planFile === undefined) return loadDeclarations(context, options);
+  if (options.files.length > 0 || options.git) {
     throw new TektonError('cannot apply a plan and files at once', {exitCode: exitCodes.invalidInput});
   }
   const {assertBase, readPlan} = await import('../saved-plan.js');
@@ -68,5 +69,5 @@ async function declarations(
     const record = records.find(one => recordId(one) === recordId(fleet));
     assertBase(planFile, saved, fleet, record);
   }
-  return {loaded, check: (fleet, record) => assertBase(planFile, saved, fleet, record)};
+  return {fleets: loaded, sources: [], check: (fleet, record) => assertBase(planFile, saved, fleet, record)};
 }

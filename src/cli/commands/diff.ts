@@ -5,8 +5,8 @@ import {nextRecord} from '../../reconciler/desired.js';
 import type {Plan} from '../../reconciler/types.js';
 import {readFleetRecord} from '../../registry/fleet-records.js';
 import type {Command, CommandContext} from '../context.js';
+import {loadDeclarations} from '../declarations.js';
 import {exitCodeOfDiff, planVerb} from '../diff-exit.js';
-import {loadSources} from '../load.js';
 import {heldLines} from '../notices.js';
 import type {DiffOptions} from '../options.js';
 import {write, writeLine} from '../output.js';
@@ -21,7 +21,7 @@ export const run: Command<DiffOptions> = (context, args, options) => planVerb(co
 
 const compare: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
-  const fleets = await loadSources(context, options);
+  const {fleets} = await loadDeclarations(context, options);
   const plans = await planLoaded(context.home, fleets, {prune: true});
   const remarks = [
     ...fleets.flatMap(fleet => fleet.notices),

@@ -3,12 +3,13 @@ import type {ExitCode} from '../../api/errors.js';
 import type {FleetRecord} from '../../api/types.js';
 import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {findController} from '../../registry/controller-record.js';
+import {recordId} from '../../reconciler/desired.js';
 import {ensureStateHome} from '../../registry/home.js';
 import type {FleetKey} from '../../registry/paths.js';
 import {endController, stopController} from '../background.js';
 import type {Command, CommandContext} from '../context.js';
 import {converge} from '../converge.js';
-import {loadSources} from '../load.js';
+import {loadAll, meant} from '../load.js';
 import type {DownOptions} from '../options.js';
 import {adoptToStop, forgetAdopted, ownerlessFleets} from '../ownerless.js';
 import {writeLine} from '../output.js';
@@ -73,7 +74,12 @@ async function nothingMeant(context: CommandContext, {namespace, fleet, files}: 
 /** Those that -f declares, else those that -n and --fleet leave, else all. */
 async function scopeOf(context: CommandContext, options: DownOptions): Promise<(fleet: FleetKey) => boolean> {
   const {namespace, fleet, files} = options;
-  const declared = files.length > 0 && new Set((await loadSources(context, options)).map(qualifiedName));
+  const {fleets, gitSources} = files.length > 0 ? await loadAll(context, files) : {fleets: [], gitSources: []};
+  const sources = new Set(gitSources.map(recordId));
+  const ofSources = readFleetRecords(context.home).filter(
+    ({source}) => source.type === 'git' && sources.has(source.source),
+  );
+  const declared = files.length > 0 && new Set([...meant(fleets, options), ...ofSources].map(qualifiedName));
   return key =>
     (fleet === undefined || key.name === fleet) &&
     (namespace === undefined || key.namespace === namespace) &&

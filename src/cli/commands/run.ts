@@ -3,11 +3,11 @@ import type {FleetEvent} from '../../api/types.js';
 import {findController} from '../../registry/controller-record.js';
 import {recordId} from '../../reconciler/desired.js';
 import {updateFleet} from '../../registry/fleet-records.js';
-import {applyRecords, mendRecords} from '../apply-records.js';
+import {mendRecords} from '../apply-records.js';
 import type {Command, CommandContext} from '../context.js';
 import {alreadyRuns, lead} from '../lead.js';
 import {liveTable} from '../live-table.js';
-import {loadSources} from '../load.js';
+import {applyDeclarations, loadDeclarations} from '../declarations.js';
 import {silentLogger} from '../logger.js';
 import type {RunOptions} from '../options.js';
 import {writeLine} from '../output.js';
@@ -17,7 +17,8 @@ import type {Logger} from '../../reconciler/ports.js';
 
 /** The controller in the foreground: a live table on a terminal, one line per event elsewhere. Ctrl-C ends it; workers live on. */
 export const run: Command<RunOptions> = async (context, _args, options) => {
-  const loaded = await loadSources(context, options);
+  const declared = await loadDeclarations(context, options);
+  const loaded = declared.fleets;
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
   const running = await findController(context.home);
   if (running) throw alreadyRuns(context.home, running.record.identity.pid); // before anything is changed
@@ -26,7 +27,7 @@ export const run: Command<RunOptions> = async (context, _args, options) => {
   await keepInForce(context, closed);
   const open = loaded.filter(fleet => !closed.some(one => one.fleet === fleet));
   const flags = {yes: false, takeOver: false, prune: true, ignoreWindows: true, byPerson: false};
-  await applyRecords(context, open, flags);
+  await applyDeclarations(context, {...declared, fleets: open}, flags);
   const table = context.isTerminal.stdout ? liveTable(context) : undefined;
   await lead(context, {log: table ? silentLogger : eventLines(context), ...(table && {status: table.show})});
   await writeLine(context.stderr, 'the controller has ended; the specialists live on. Stop them with: tekton-ai down');

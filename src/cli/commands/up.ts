@@ -1,8 +1,9 @@
-import {applyRecords, mendRecords} from '../apply-records.js';
+import {mendRecords} from '../apply-records.js';
 import {ensureController} from '../background.js';
 import type {Command} from '../context.js';
 import {converge} from '../converge.js';
-import {loadSources} from '../load.js';
+import {applyDeclarations, loadDeclarations} from '../declarations.js';
+import type {Declarations} from '../declarations.js';
 import type {UpOptions} from '../options.js';
 import {writeLine} from '../output.js';
 import {interrupted, progressLines, reportConvergence} from '../report.js';
@@ -10,11 +11,12 @@ import {run as get} from './get.js';
 
 /** Applies, has a controller keep it so in the background, waits until all is Ready, and shows the table. */
 export const run: Command<UpOptions> = async (context, _args, options) => {
-  const loaded = await loadSources(context, options);
+  const declared = await loadDeclarations(context, options);
+  const loaded = declared.fleets;
   for (const fleet of loaded) for (const notice of fleet.notices) await writeLine(context.stderr, notice);
   await mendRecords(context, loaded);
   const expiry = expiryOf(options);
-  const records = await applyRecords(context, loaded, {...options, ...expiry, prune: true});
+  const records = await applyDeclarations(context, declared, {...options, ...expiry, prune: true});
   const controller = await ensureController(context);
   const goal = 'ready';
   const progress = progressLines(context);
@@ -25,7 +27,7 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
   const {pid} = controller.record.identity;
   await writeLine(
     context.stderr,
-    `controller ${pid} keeps it so: edit the file and it converges; stop all with: tekton-ai down`,
+    `controller ${pid} keeps it so: ${whatChanges(declared)} and it converges; stop all with: tekton-ai down`,
   );
   return exitCode;
 };
@@ -33,4 +35,9 @@ export const run: Command<UpOptions> = async (context, _args, options) => {
 function expiryOf({ttlMs}: UpOptions): {readonly expiresAt?: string | null} {
   if (ttlMs === undefined) return {};
   return {expiresAt: ttlMs === 0 ? null : new Date(Date.now() + ttlMs).toISOString()};
+}
+
+function whatChanges({fleets, sources}: Declarations): string {
+  const isOfFiles = fleets.some(({source}) => source.type !== 'git');
+  return [...(isOfFiles ? ['edit the file'] : []), ...(sources.length > 0 ? ['push'] : [])].join(' or ');
 }

@@ -1,6 +1,6 @@
 import {exitCodes} from '../../api/errors.js';
 import type {Command} from '../context.js';
-import {loadSources} from '../load.js';
+import {loadAll, meant, nearestFile, noneIsMeant} from '../load.js';
 import type {ValidateOptions} from '../options.js';
 import {writeLine} from '../output.js';
 import {countText} from '../print/amounts.js';
@@ -14,7 +14,10 @@ export const run: Command<ValidateOptions> = async (context, args, options) => {
 };
 
 const validate: Command<ValidateOptions> = async (context, _args, options) => {
-  const fleets = await loadSources(context, options);
+  const paths = options.files.length > 0 ? options.files : [await nearestFile(context.cwd)];
+  const {fleets: all, gitSources} = await loadAll(context, paths);
+  const fleets = meant(all, options);
+  if (fleets.length === 0 && gitSources.length === 0) throw noneIsMeant(all);
   const notices = fleets.flatMap(fleet => fleet.notices);
   for (const notice of notices) await writeLine(context.stderr, notice);
   if (options.output !== 'text') {
@@ -25,6 +28,9 @@ const validate: Command<ValidateOptions> = async (context, _args, options) => {
   for (const fleet of fleets) {
     const specialists = countText(fleet.specialists.length, 'specialist');
     await writeLine(context.stdout, `fleet ${qualifiedName(fleet)} is valid: ${specialists}`);
+  }
+  for (const source of gitSources) {
+    await writeLine(context.stdout, `git source ${qualifiedName(source)} is valid; what it leads to was not read`);
   }
   return exitCodes.ok;
 };

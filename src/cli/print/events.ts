@@ -6,7 +6,7 @@ import type {Style} from './style.js';
 export function eventLine(event: FleetEvent, style: Style): string {
   const at = event.at.replace(/\.\d+Z$/, 'Z');
   const type = event.type.padEnd(7);
-  const about = event.aiId ?? event.fleet ?? '-';
+  const about = event.aiId ?? event.fleet ?? event.gitSource ?? '-';
   const kind = event.type === 'Warning' ? style.bad(type) : type;
   return `${style.dim(at)}  ${kind}  ${event.reason.padEnd(13)}  ${about.padEnd(18)}  ${event.message}`;
 }

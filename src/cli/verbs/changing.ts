@@ -20,6 +20,11 @@ interface Raw {
   readonly ignoreWindows?: true;
   readonly detailedExitcode?: true;
   readonly out?: string;
+  readonly git?: string;
+  readonly branch?: string;
+  readonly path?: string;
+  readonly interval?: number;
+  readonly name?: string;
   readonly against?: string;
   readonly stableFor: number;
   readonly ttl?: number;
@@ -46,7 +51,7 @@ const ignoreWindowsOption = ['--ignore-windows', 'apply though a sync window is 
 export function addChangingVerbs(program: Commander, choose: Choose): void {
   program.commandsGroup('Converge:');
 
-  verb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
+  gitVerb(program, 'up', 'apply the file, keep it so in the background, and wait until all is Ready')
     .addOption(timeoutOption())
     .addOption(stableForOption())
     .addOption(failAfterCrashesOption())
@@ -80,7 +85,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       choose(() => import('../commands/down.js'), [], {...files(raw), timeoutMs: raw.timeout, all: raw.all ?? false});
     });
 
-  verb(program, 'apply', 'make it so once, with the controller where one runs')
+  gitVerb(program, 'apply', 'make it so once, with the controller where one runs')
     .option('--wait', 'wait until all is Ready')
     .addOption(timeoutOption())
     .addOption(stableForOption())
@@ -109,7 +114,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       });
     });
 
-  verb(program, 'run', 'apply and keep it so in the foreground')
+  gitVerb(program, 'run', 'apply and keep it so in the foreground')
     .option(...ignoreWindowsOption)
     .action((_options, command: Commander) => {
       const raw = command.optsWithGlobals<Raw>();
@@ -135,7 +140,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
 
   program.commandsGroup('Look before you leap:');
 
-  verb(program, 'plan', 'print what apply would do')
+  gitVerb(program, 'plan', 'print what apply would do')
     .addOption(againstOption())
     .addOption(reviewOption())
     .option('--detailed-exitcode', 'end with 2 when something would change')
@@ -151,7 +156,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       choose(() => import('../commands/diff.js'), [], {...options, ...(out !== undefined && {out})});
     });
 
-  verb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error')
+  gitVerb(program, 'diff', 'the same; ends with 0 same, 1 differs, above 1 error')
     .addOption(againstOption())
     .addOption(reviewOption())
     .action((_options, command: Commander) => {
@@ -201,8 +206,33 @@ function steady({stableFor: stableForMs, failAfterCrashes, timeout}: Raw, comman
   return {stableForMs, ...(failAfterCrashes !== undefined && {failAfterCrashes})};
 }
 
+/** A verb that reads fleet files, or follows a repository. */
+function gitVerb(program: Commander, name: string, description: string): Commander {
+  return verb(program, name, description)
+    .option('--git <url>', 'a git repository to follow')
+    .option('--branch <name>', "with --git: the branch (default: the remote's)")
+    .option('--path <path>', 'with --git: file or folder in it (default: its top)')
+    .addOption(new Option('--interval <duration>', 'with --git: time between two looks').argParser(parseDuration))
+    .option('--name <name>', 'with --git: name of the git source (default: from the address)')
+    .hook('preAction', command => {
+      const {git, branch, path, interval, name: given} = command.opts<Partial<Raw>>();
+      if (git === undefined && [branch, path, interval, given].some(option => option !== undefined)) {
+        command.error('error: --branch, --path, --interval and --name belong to --git');
+      }
+      if (interval !== undefined && interval < 1000) command.error('error: --interval must be 1s or more');
+    });
+}
+
 function files(raw: Raw) {
-  return {...scope(raw), files: raw.file};
+  const {git: url, branch, path, interval, name} = raw;
+  const git = url !== undefined && {
+    url,
+    ...(branch !== undefined && {branch}),
+    ...(path !== undefined && {path}),
+    ...(interval !== undefined && {intervalSeconds: interval / 1000}),
+    ...(name !== undefined && {name}),
+  };
+  return {...scope(raw), files: raw.file, ...(git && {git})};
 }
 
 function scope({namespace, fleet}: Raw) {

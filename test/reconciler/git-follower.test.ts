@@ -1,0 +1,248 @@
+/** Following git sources on a clock that a test turns. */
+import {beforeEach, describe, expect, it} from '@jest/globals';
+import {InvalidInputError} from '../../src/api/errors.js';
+import type {FleetRecord, LoadedFleet} from '../../src/api/types.js';
+import type {Controller} from '../../src/reconciler/controller.js';
+import {FakeGitSources} from '../fakes/git-sources.js';
+import {desire, loaded, World} from '../fakes/ports.js';
+
+let world: World;
+let git: FakeGitSources;
+let controller: Controller;
+
+beforeEach(() => {
+  git = new FakeGitSources();
+  world = new World({git});
+});
+
+/** A fleet `name` with a specialist of the same name that uses `model`. */
+function fleet(name: string, model = 'm1', more: readonly string[] = []): LoadedFleet {
+  const key = {namespace: 'default', fleet: name};
+  return loaded([desire(name, {fleet: key, model}), ...more.map(one => desire(one, {fleet: key}))], {name});
+}
+
+async function follow(content: readonly LoadedFleet[]): Promise<void> {
+  git.remote.push(content);
+  git.declare();
+  controller = await world.start();
+  await world.clock.advance(3000);
+}
+
+function status() {
+  return git.statuses.get('default/platform');
+}
+
+function record(name: string): FleetRecord {
+  return JSON.parse(world.store.records.get(`default/${name}`) ?? 'null') as FleetRecord;
+}
+
+function said(reason: string): readonly string[] {
+  return world.store.events.filter(event => event.reason === reason).map(event => event.message);
+}
+
+const typo = new InvalidInputError([{file: 'envs/dev/a.yaml', line: 7, column: 3, message: 'unknown field `modle`'}]);
+
+describe('a git source', () => {
+  it('brings fleets that no record knew', async () => {
+    await follow([fleet('athena'), fleet('hermes')]);
+    expect(world.runtime.running.toSorted()).toEqual(['athena', 'hermes']);
+    expect(record('athena')).toMatchObject({
+      revision: git.remote.head,
+      source: {type: 'git', source: 'default/platform'},
+    });
+    expect(status()).toMatchObject({
+      ...{ready: 'True', reason: 'UpToDate', revision: git.remote.head, subject: 'a change'},
+      fleets: ['default/athena', 'default/hermes'],
+    });
+    expect(git.current).toBe(git.remote.head);
+  });
+
+  it('touches nothing but the fleet that a commit changes, and shows the commit on all', async () => {
+    const names = Array.from({length: 20}, (_, i) => `f${i}`);
+    await follow(names.map(name => fleet(name)));
+    const before = new Map(world.store.records);
+    world.runtime.log.length = 0;
+    const head = git.remote.push(names.map(name => fleet(name, name === 'f7' ? 'm2' : 'm1')));
+    await world.clock.advance(35_000);
+    expect(names.filter(name => world.store.records.get(`default/${name}`) !== before.get(`default/${name}`))).toEqual([
+      'f7',
+    ]);
+    expect(world.runtime.log).toEqual(['configure f7']);
+    expect(names.map(name => world.store.statuses.get(`default/${name}`)?.revision)).toEqual(names.map(() => head));
+  });
+
+  it('is only looked at, and nothing is said, while nothing changes', async () => {
+    await follow([fleet('athena')]);
+    const {fetches, looks} = git.remote;
+    const events = world.store.events.length;
+    await world.clock.advance(300_000);
+    expect(git.remote.fetches).toBe(fetches);
+    expect(git.remote.looks - looks).toBeGreaterThanOrEqual(9);
+    expect(git.remote.looks - looks).toBeLessThanOrEqual(11);
+    expect(world.store.events).toHaveLength(events);
+  });
+
+  it('takes over a revert', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(35_000);
+    git.remote.push([fleet('athena', 'm1')]);
+    await world.clock.advance(35_000);
+    expect(record('athena').generations).toEqual({'athena-ai': 3});
+    expect(said('RevisionApplied')).toHaveLength(3);
+  });
+});
+
+describe('what is wrong with a revision', () => {
+  it.each([
+    ['a mistake in a document', typo, 'SourceInvalid', 'envs/dev/a.yaml:7:3: unknown field `modle`'],
+    ['no fleet at the path', [], 'SourceInvalid', '. declares no fleet at 000000000000'],
+  ] as const)('%s: the last good one stays, it is said once, and it recovers', async (_, content, reason, message) => {
+    await follow([fleet('athena'), fleet('hermes')]);
+    const good = git.remote.head;
+    world.runtime.log.length = 0;
+    git.remote.push(content);
+    await world.clock.advance(200_000);
+    expect(status()).toMatchObject({ready: 'False', reason, message, revision: good, seen: git.remote.head});
+    expect(said(reason)).toHaveLength(1);
+    expect(world.store.statuses.get('default/athena')).toMatchObject({revision: good, sourceError: {reason}});
+    expect(git.current).toBe(good);
+    git.remote.push([fleet('athena'), fleet('hermes')]);
+    await world.clock.advance(400_000);
+    expect(status()).toMatchObject({ready: 'True', reason: 'UpToDate', revision: git.remote.head});
+    expect(said('SourceRecovered')).toHaveLength(1);
+    expect(world.store.statuses.get('default/athena')?.sourceError).toBeUndefined();
+    expect(world.runtime.log).toEqual([]);
+  });
+
+  it('a remote that is gone is asked less and less often, and prunes nothing', async () => {
+    await follow([fleet('athena')]);
+    git.remote.failure = new Error('Connection refused');
+    await world.clock.advance(35_000);
+    const {looks} = git.remote;
+    await world.clock.advance(600_000);
+    expect(git.remote.looks - looks).toBeLessThan(6);
+    expect(status()).toMatchObject({ready: 'False', reason: 'FetchFailed', message: 'Connection refused'});
+    expect(said('FetchFailed')).toHaveLength(1);
+    expect(world.runtime.running).toEqual(['athena']);
+    git.remote.failure = undefined;
+    await world.clock.advance(350_000);
+    expect(status()?.ready).toBe('True');
+  });
+
+  it('a rewritten history is taken over with a warning, or refused', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.remote.push([fleet('athena', 'm2')], {onto: 'nothing'});
+    await world.clock.advance(35_000);
+    expect(said('ForcePushed')).toHaveLength(1);
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
+    git.declare({forcePush: 'refuse'});
+    await world.clock.advance(1000);
+    git.remote.push([fleet('athena', 'm3')], {onto: 'nothing'});
+    await world.clock.advance(100_000);
+    expect(status()).toMatchObject({ready: 'False', reason: 'ForcePushed'});
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
+  });
+
+  it('a signature that is missing keeps a revision out', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.declare({verify: {object: 'commit', by: {type: 'ssh', allowedSigners: '/etc/signers'}}});
+    git.remote.push([fleet('athena', 'm2')], {isSigned: false});
+    await world.clock.advance(35_000);
+    expect(status()).toMatchObject({ready: 'False', reason: 'VerificationFailed'});
+    expect(record('athena').generations).toEqual({'athena-ai': 1});
+  });
+
+  it('a fleet that it would mostly prune is held, and the others go on', async () => {
+    await follow([fleet('athena', 'm1', ['a', 'b', 'c', 'd', 'e']), fleet('hermes', 'm1')]);
+    git.remote.push([fleet('athena', 'm1'), fleet('hermes', 'm2')]);
+    await world.clock.advance(35_000);
+    expect(status()).toMatchObject({ready: 'False', reason: 'Held'});
+    expect(status()?.message).toContain('fleet default/athena: would prune 5 of 6 specialists');
+    expect(record('athena').specialists).toHaveLength(6);
+    expect(record('hermes').generations).toEqual({'hermes-ai': 2});
+    expect(world.store.statuses.get('default/athena')?.sourceError?.reason).toBe('MassPruneHeld');
+  });
+
+  it('a fleet that it no longer has stays, and says so once', async () => {
+    await follow([fleet('athena'), fleet('hermes')]);
+    git.remote.push([fleet('athena')]);
+    await world.clock.advance(100_000);
+    expect(world.runtime.running.toSorted()).toEqual(['athena', 'hermes']);
+    expect(world.store.statuses.get('default/hermes')?.sourceError?.reason).toBe('SourceUnavailable');
+    expect(said('SourceUnavailable')).toHaveLength(1);
+  });
+
+  it('a fleet of another source is left to it', async () => {
+    await world.apply([desire('athena')], {name: 'athena'});
+    await follow([fleet('athena', 'm2'), fleet('hermes')]);
+    expect(status()).toMatchObject({ready: 'False', reason: 'Held'});
+    expect(record('athena').source.type).toBe('files');
+    expect(record('hermes')).toBeTruthy();
+  });
+});
+
+describe('a person', () => {
+  it('suspends it and resumes it', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.declare({}, {suspendedAt: 'now'});
+    await world.clock.advance(1000);
+    git.remote.push([fleet('athena', 'm2')]);
+    const {looks} = git.remote;
+    await world.clock.advance(300_000);
+    expect(git.remote.looks).toBe(looks);
+    expect(status()?.reason).toBe('Suspended');
+    git.declare();
+    await world.clock.advance(1000);
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
+    expect(status()?.reason).toBe('UpToDate');
+  });
+
+  it('pins a commit, which no push moves', async () => {
+    await follow([fleet('athena', 'm1')]);
+    const first = git.remote.head ?? '';
+    git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(35_000);
+    git.declare({}, {pinned: {commit: first, at: 'now'}});
+    await world.clock.advance(1000);
+    git.remote.push([fleet('athena', 'm3')]);
+    await world.clock.advance(100_000);
+    expect(status()).toMatchObject({ready: 'True', reason: 'Pinned', revision: first});
+    expect(record('athena').specialists[0]?.spec.model).toBe('m1');
+    expect(said('ForcePushed')).toEqual([]);
+  });
+
+  it('asks for it to be looked at now', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.remote.push([fleet('athena', 'm2')]);
+    git.declare({}, {requestedAt: 'now'});
+    await world.clock.advance(500);
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
+  });
+
+  it('stops a fleet, which no push starts again', async () => {
+    await follow([fleet('athena', 'm1')]);
+    const key = {namespace: 'default', fleet: 'athena'};
+    await world.store.updateFleet(key, before => before && {...before, stopped: true});
+    await controller.loadRecords();
+    await world.clock.advance(2000);
+    git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(40_000);
+    expect(world.runtime.running).toEqual([]);
+    expect(status()?.ready).toBe('True');
+  });
+});
+
+it('a controller that was killed between two steps leaves nothing half done', async () => {
+  await follow([fleet('athena', 'm1'), fleet('hermes', 'm1')]);
+  git.remote.push([fleet('athena', 'm2'), fleet('hermes', 'm2')]);
+  git.remote.gate = new Promise(() => undefined);
+  await world.clock.advance(35_000);
+  world.crash(controller);
+  git.remote.gate = undefined;
+  await world.start();
+  await world.clock.advance(3000);
+  expect(record('athena').generations).toEqual({'athena-ai': 2});
+  expect(record('hermes').generations).toEqual({'hermes-ai': 2});
+  expect(status()).toMatchObject({ready: 'True', revision: git.remote.head});
+});
