@@ -106,4 +106,6 @@ export interface GitSourceStatus {
   readonly fleets: readonly string[];
   /** What went wrong last; stays until the next one. */
   readonly lastError?: FleetError;
+  /** The last `requestedAt` since which it was looked at. */
+  readonly requestSeen?: string;
 }

@@ -32,6 +32,13 @@ export function parseCount(text: string): number {
   return Number(text);
 }
 
+/** A generation (3) or a commit, or the first digits of one (1a2b3c4). @throws {InvalidArgumentError} */
+export function parseRevision(text: string): number | string {
+  if (/^\d{1,6}$/.test(text)) return Number(text);
+  if (/^[0-9a-f]{7,64}$/.test(text)) return text;
+  throw new InvalidArgumentError('Expected a generation such as 3, or at least 7 digits of a commit.');
+}
+
 /** @throws {InvalidArgumentError} for anything but a whole number from 1. */
 export function parsePositive(text: string): number {
   const count = parseCount(text);

@@ -117,6 +117,14 @@ export interface RolloutChangeOptions extends GlobalOptions {
   readonly timeoutMs: number;
 }
 
+/** `--source`: of a git source instead of specialists. */
+export interface RolloutSourceOptions extends GlobalOptions {
+  readonly action: 'undo' | 'resume';
+  readonly source: string;
+  /** A commit, or its first digits. */
+  readonly toRevision?: string;
+}
+
 export interface RolloutStatusOptions extends GlobalOptions {
   readonly timeoutMs: number;
 }
@@ -172,6 +180,16 @@ export interface TopOptions extends GlobalOptions {
 
 export interface SessionsOptions extends GlobalOptions {
   readonly output: OutputFormat;
+}
+
+export interface SourcesOptions extends GlobalOptions {
+  readonly output: OutputFormat;
+}
+
+export interface SourceChangeOptions extends GlobalOptions {
+  readonly action: 'suspend' | 'resume' | 'reconcile';
+  readonly wait: boolean;
+  readonly timeoutMs: number;
 }
 
 export interface SessionsDeleteOptions extends GlobalOptions {

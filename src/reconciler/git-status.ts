@@ -50,12 +50,14 @@ export function isSameStatus(a: GitSourceStatus | undefined, b: GitSourceStatus)
 }
 
 function head(
-  {name, namespace}: GitSourceRecord,
+  {name, namespace, requestedAt}: GitSourceRecord,
   previous: GitSourceStatus | undefined,
   {ready, reason, now}: Pick<GitSourceStatus, 'ready' | 'reason'> & {readonly now: string},
 ) {
   const isSame = previous?.ready === ready && previous.reason === reason;
-  return {formatVersion, name, namespace, ready, reason, since: isSame ? previous.since : now};
+  const since = isSame ? previous.since : now;
+  const seen = requestedAt !== undefined && {requestSeen: requestedAt};
+  return {formatVersion, name, namespace, ready, reason, since, ...seen};
 }
 
 function kept(previous: GitSourceStatus | undefined): Pick<GitSourceStatus, 'fleets'> & Partial<GitSourceStatus> {

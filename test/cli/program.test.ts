@@ -117,6 +117,14 @@ describe('flags', () => {
     ['sessions delete a --all', ['a'], {all: true}],
     ['notify test', [], {}],
     ['notify test chat pager --fleet dev -n lab', ['chat', 'pager'], {fleet: 'dev', namespace: 'lab'}],
+    ['sources -o wide', [], {output: 'wide'}],
+    ['sources delete a b', ['a', 'b'], {}],
+    ['suspend a -n lab', ['a'], {action: 'suspend', wait: false, timeoutMs: 0, namespace: 'lab'}],
+    ['resume a b', ['a', 'b'], {action: 'resume', wait: false, timeoutMs: 0}],
+    ['reconcile a --wait', ['a'], {action: 'reconcile', wait: true, timeoutMs: 60_000}],
+    ['rollout undo a --to-revision 3', ['a'], {action: 'undo', wait: false, timeoutMs: 60_000, toRevision: 3}],
+    ['rollout undo --source s --to-revision 1a2b3c4', [], {action: 'undo', source: 's', toRevision: '1a2b3c4'}],
+    ['rollout resume --source s', [], {action: 'resume', source: 's'}],
     ['events', [], {watch: false, limit: 50}],
     ['events a -w --limit 3', ['a'], {watch: true, limit: 3}],
     ['worker --component athena', [], {component: 'athena'}],
@@ -192,6 +200,13 @@ describe('help', () => {
                                     declares any more
        rollout                      restart, hold and take back: restart, status,
                                     history, undo, pause, resume
+       sources                      list the git sources that are followed, or delete
+                                    them
+       suspend                      follow git sources no more, until they are
+                                    resumed
+       resume                       follow git sources again, from now on
+       reconcile                    look at git sources now instead of when they are
+                                    due
 
      Look before you leap:
        plan                         print what apply would do

@@ -5,6 +5,7 @@ import {collect, parseBoolean, parseDuration, parsePositive} from '../arguments.
 import type {AgainstOptions, DeleteOptions, ReviewFormat, SteadyFlags} from '../options.js';
 import type {Choose} from '../program.js';
 import {addRollout} from './rollout.js';
+import {addSourceVerbs} from './sources.js';
 
 /** Options as commander hands them out; which of them a verb has is said beside it. */
 interface Raw {
@@ -132,6 +133,7 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
     });
 
   addRollout(program, choose);
+  addSourceVerbs(program, choose);
 
   // The background process that `up` starts.
   program.command('controller', {hidden: true}).action(() => {
