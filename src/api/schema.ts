@@ -876,12 +876,6 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
     metadata({name, namespace}),
     mapping(specialistProperties, {title: 'Specialist spec', required: ['component']}),
   ),
-  GitSource: document(
-    'GitSource',
-    'A branch, tag or commit of a git repository that an environment follows.',
-    metadata({name: {...name, description: 'Fleets of the repository belong to the source of this name.'}, namespace}),
-    gitSourceSpec,
-  ),
   Expertise: document(
     'Expertise',
     "Who a component's specialist is.",
@@ -896,6 +890,12 @@ export const schemas: Readonly<Record<DocumentKind, JsonSchema>> = {
       },
       {title: 'Expertise spec', minProperties: 1},
     ),
+  ),
+  GitSource: document(
+    'GitSource',
+    'A branch, tag or commit of a git repository that an environment follows.',
+    metadata({name: {...name, description: 'Fleets of the repository belong to the source of this name.'}, namespace}),
+    gitSourceSpec,
   ),
   Policy: document(
     'Policy',

@@ -410,7 +410,7 @@ describe('a file that is no fleet at all', () => {
       'apiVersion: tekton.ai/v1alpha1\nkind: Flet\n',
       2,
       7,
-      '`kind` must be one of Fleet, Specialist, Expertise',
+      '`kind` must be one of Fleet, Specialist, Expertise, GitSource',
     ],
     ['no kind', 'services: {}\n', 1, 1, '`kind` is missing'],
     ['a program', 'import x from "y";\nconst {a} = b;\nx: [\n', 1, 1, /^not valid YAML: /],
