@@ -15,6 +15,8 @@ export interface MessageView {
   /** Name of the specialist; empty: it is about the fleet. */
   readonly specialist: string;
   readonly aiId: string;
+  /** `<namespace>/<name>` of the git source that it is about; empty: it is about the fleet, or a specialist. */
+  readonly gitSource: string;
   readonly revision: string;
   /** How many of the same were left out before this one; empty for none. */
   readonly leftOut: number | '';
@@ -31,6 +33,7 @@ export const viewFields = [
   'fleet',
   'specialist',
   'aiId',
+  'gitSource',
   'revision',
   'leftOut',
   'event',
@@ -104,9 +107,10 @@ function namesIn(tokens: unknown): readonly string[] {
 }
 
 export function viewOf(event: FleetEvent, leftOut = 0, revision = ''): MessageView {
-  const {at, type, reason, message, namespace = '', fleet = '', aiId = ''} = event;
+  const {at, type, reason, message, namespace = '', fleet = '', aiId = '', gitSource = ''} = event;
   return {
-    ...{at, type, reason, message, namespace, fleet, aiId, revision},
+    ...{at, type, reason, message, namespace, fleet, aiId, gitSource},
+    revision: event.revision ?? revision,
     specialist: specialistOf(event) ?? '',
     leftOut: leftOut === 0 ? '' : leftOut,
     event: JSON.stringify({...event, ...(leftOut > 0 && {leftOut})}),

@@ -639,5 +639,7 @@ export interface FleetEvent {
   readonly aiId?: string;
   /** `<namespace>/<name>` of the git source that it is about. */
   readonly gitSource?: string;
+  /** The commit that it is about, which need not be the one in force. */
+  readonly revision?: string;
   readonly message: string;
 }

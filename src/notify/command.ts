@@ -71,7 +71,7 @@ export async function runCommand(
 }
 
 function variablesOf(view: MessageView): Readonly<Record<string, string>> {
-  const {reason, type, at, message, namespace, fleet, specialist, revision, leftOut} = view;
+  const {reason, type, at, message, namespace, fleet, specialist, gitSource, revision, leftOut} = view;
   return {
     TEKTON_REASON: reason,
     TEKTON_TYPE: type,
@@ -80,6 +80,7 @@ function variablesOf(view: MessageView): Readonly<Record<string, string>> {
     TEKTON_NAMESPACE: namespace,
     TEKTON_FLEET: fleet,
     TEKTON_SPECIALIST: specialist,
+    TEKTON_GIT_SOURCE: gitSource,
     TEKTON_REVISION: revision,
     TEKTON_LEFT_OUT: String(leftOut === '' ? 0 : leftOut),
   };

@@ -27,6 +27,8 @@ const noteAfterMs = 500;
 
 interface ToldFleet {
   readonly name: FleetName;
+  /** Of the git source that it follows. */
+  gitSource: string | undefined;
   readonly outboxes: Map<string, Outbox>;
   cancelNote: (() => void) | undefined;
 }
@@ -48,7 +50,9 @@ export class Notifier {
     const specs = record.notifications ?? [];
     const known = this.#fleets.get(id);
     if (!known && specs.length === 0) return;
-    const fleet: ToldFleet = known ?? {name: nameOf(record), outboxes: new Map(), cancelNote: undefined};
+    const gitSource = record.source.type === 'git' ? record.source.source : undefined;
+    const fleet: ToldFleet = known ?? {name: nameOf(record), gitSource, outboxes: new Map(), cancelNote: undefined};
+    fleet.gitSource = gitSource;
     this.#fleets.set(id, fleet);
     const positions = known ? {} : (this.#options.deps.positions.read(fleet.name) ?? {});
     for (const spec of specs) {
@@ -68,8 +72,25 @@ export class Notifier {
   /** Something happened, and was written down. */
   notify(events: readonly FleetEvent[]): void {
     for (const event of events) {
+      if (event.gitSource !== undefined) this.#notifyOfSource(event);
       const {namespace = '', fleet = ''} = event;
       for (const outbox of this.#fleets.get(`${namespace}/${fleet}`)?.outboxes.values() ?? []) outbox.offer(event);
+    }
+  }
+
+  /** All fleets of a repository hear of it. Where several of them name one destination, it is told once. */
+  #notifyOfSource(event: FleetEvent): void {
+    const told = new Set<string>();
+    for (const fleet of this.#fleets.values()) {
+      if (!isAbout(event, fleet)) continue;
+      for (const outbox of fleet.outboxes.values()) {
+        const {spec, envFile} = outbox.target;
+        const destination = JSON.stringify([spec.to, envFile]);
+        if (!matches(spec.on, event)) continue;
+        if (told.has(destination)) outbox.skip(event);
+        else outbox.offer(event);
+        told.add(destination);
+      }
     }
   }
 
@@ -101,18 +122,18 @@ export class Notifier {
       moved: () => this.#noteSoon(fleet),
       position: position ?? {at: deps.clock.iso(), count: 0},
     });
-    if (position) for (const event of this.#missed(fleet.name, target.spec, position)) outbox.offer(event);
+    if (position) for (const event of this.#missed(fleet, target.spec, position)) outbox.offer(event);
     return outbox;
   }
 
   /** Events of the fleet that an earlier controller wrote, and did not come to tell of. */
-  #missed(fleet: FleetName, {name, on}: NotificationSpec, {at, count}: Position): readonly FleetEvent[] {
+  #missed(fleet: ToldFleet, {name, on}: NotificationSpec, {at, count}: Position): readonly FleetEvent[] {
     const {deps, startedAt} = this.#options;
     const oldest = new Date(Date.parse(deps.clock.iso()) - maxAgeMs).toISOString();
     try {
       const found = deps
         .eventsSince(at > oldest ? at : oldest)
-        .filter(event => event.at < startedAt && event.namespace === fleet.namespace && event.fleet === fleet.name)
+        .filter(event => event.at < startedAt && isAbout(event, fleet))
         .filter(event => matches(on, event));
       return [...found.filter(event => event.at === at).slice(count), ...found.filter(event => event.at > at)];
     } catch (error) {
@@ -146,6 +167,11 @@ export class Notifier {
         deps.log.warn({error: describeError(error)}, 'cannot note which notifications were delivered');
       });
   }
+}
+
+function isAbout({namespace, fleet, gitSource}: FleetEvent, told: ToldFleet): boolean {
+  if (gitSource !== undefined) return gitSource === told.gitSource;
+  return namespace === told.name.namespace && fleet === told.name.name;
 }
 
 function nameOf({namespace, name}: FleetName): FleetName {

@@ -56,6 +56,11 @@ export class Outbox {
     this.#throttle.add(event, minIntervalSeconds * 1000);
   }
 
+  /** Somebody else tells the same destination of it. */
+  skip(event: FleetEvent): void {
+    if (this.#waiting.length === 0 && !this.#running) this.#advance(event.at);
+  }
+
   /** Resolves when nothing waits. What the throttle holds is sent now. */
   async idle(): Promise<void> {
     this.#throttle.flush();

@@ -11,6 +11,7 @@ export interface NewEvent {
   readonly message: string;
   readonly key: FleetKey;
   readonly aiId?: string;
+  readonly revision?: string | undefined;
 }
 
 export class EventLog {
@@ -24,11 +25,12 @@ export class EventLog {
     this.#ports = ports;
   }
 
-  add({type, reason, message, key, aiId}: NewEvent): void {
+  add({type, reason, message, key, aiId, revision}: NewEvent): void {
     const {namespace, fleet} = key;
     const at = this.#ports.clock.iso();
     if (type === 'Warning') this.#lastErrors.set(fleetId(key), {at, reason, ...(aiId && {aiId}), message});
-    this.#put({at, type, reason, namespace, fleet, ...(aiId && {aiId}), message}, aiId ?? `${namespace}/${fleet}`);
+    const about = {namespace, fleet, ...(aiId && {aiId}), ...(revision !== undefined && {revision})};
+    this.#put({at, type, reason, ...about, message}, aiId ?? `${namespace}/${fleet}`);
   }
 
   #put(event: FleetEvent, about: string): void {
@@ -44,14 +46,22 @@ export class EventLog {
     type: FleetEvent['type'],
     reason: EventReason,
     message: string,
+    revision?: string,
   ): void {
-    this.add({type, reason, message, key, aiId});
+    this.add({type, reason, message, key, aiId, revision});
   }
 
-  /** About a git source. */
-  ofSource({namespace, name}: SourceKey, type: FleetEvent['type'], reason: EventReason, message: string): void {
+  /** About a git source, and the commit of it that is meant, if one is. */
+  ofSource(
+    {namespace, name}: SourceKey,
+    type: FleetEvent['type'],
+    reason: EventReason,
+    message: string,
+    revision?: string,
+  ): void {
     const gitSource = `${namespace}/${name}`;
-    this.#put({at: this.#ports.clock.iso(), type, reason, namespace, gitSource, message}, `git source ${gitSource}`);
+    const about = {namespace, gitSource, ...(revision !== undefined && {revision})};
+    this.#put({at: this.#ports.clock.iso(), type, reason, ...about, message}, `git source ${gitSource}`);
   }
 
   /** The last Warning about a fleet or one of its specialists. */

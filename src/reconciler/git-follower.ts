@@ -219,7 +219,7 @@ export class GitFollower {
       const message = `${short(commit.id)} does not descend from ${short(before?.revision ?? '')}; it was accepted`;
       events.ofSource(record, 'Warning', 'ForcePushed', message);
     }
-    events.ofSource(record, 'Normal', 'RevisionApplied', `${short(commit.id)} ${commit.subject}`);
+    events.ofSource(record, 'Normal', 'RevisionApplied', `${short(commit.id)} ${commit.subject}`, commit.id);
   }
 
   /** @returns why it is held, if it is */
@@ -291,7 +291,7 @@ export class GitFollower {
     const {record, status: before} = source;
     if (before?.reason !== error.reason || before.message !== error.message) {
       const hint = error.hint === undefined ? '' : `; ${error.hint}`;
-      events.ofSource(record, 'Warning', error.reason, `${error.message}${hint}`);
+      events.ofSource(record, 'Warning', error.reason, `${error.message}${hint}`, error.seen);
     }
     const {reason} = error;
     if (isFleetReason(reason)) {

@@ -1,6 +1,6 @@
 import {createHmac} from 'node:crypto';
 import {afterEach, expect, test} from '@jest/globals';
-import type {FleetRecord} from '../../src/api/types.js';
+import type {FleetEvent, FleetRecord} from '../../src/api/types.js';
 import {Notifier} from '../../src/notify/notifier.js';
 import type {World} from './support.js';
 import {event, Receiver, record, spec, webhook, world} from './support.js';
@@ -237,4 +237,46 @@ test('appends a line per event to a file, or what the template makes', async () 
   await told.notifier.settle(aWhile);
   expect(deps.files.get('/var/log/a')).toBe(`${JSON.stringify(event())}\n${JSON.stringify(event('CrashLoop'))}\n`);
   expect(deps.files.get('/var/log/b')).toMatch(/^Exited <pid 7 ended by "SIGKILL">\nCrashLoop /);
+});
+
+function ofSource(reason = 'FetchFailed', more: object = {}): FleetEvent {
+  const {fleet: _, aiId: __, ...rest} = event(reason);
+  return {...rest, gitSource: 'default/platform', ...more};
+}
+
+const fromGit = (name: string, source = 'default/platform') =>
+  ({name, source: {type: 'git', source, url: 'https://git.example.com/acme/platform.git', path: '.'}}) as const;
+
+test('what happens to a git source is told by its fleets alone, and to each destination once', async () => {
+  const [shared, own, other] = [await receiver(), await receiver(), await receiver()];
+  const told = notifier(
+    world(),
+    record([spec(webhook(shared.url))], fromGit('one')),
+    record([spec(webhook(shared.url)), spec(webhook(own.url), {name: 'own'})], fromGit('two')),
+    record([spec(webhook(other.url))], fromGit('three', 'default/elsewhere')),
+    record([spec(webhook(other.url))], {name: 'four'}),
+  );
+  told.notifier.notify([ofSource('PolicyViolation', {revision: 'abc'})]);
+  await told.notifier.settle(aWhile);
+  expect([shared, own, other].map(({requests}) => requests.length)).toEqual([1, 1, 0]);
+  expect(JSON.parse(own.requests[0]?.body ?? '')).toEqual(ofSource('PolicyViolation', {revision: 'abc'}));
+});
+
+test('what was missed of a git source is made up for, and nothing twice by another fleet of it', async () => {
+  const deps = world();
+  const hook = await receiver();
+  const at = (minute: number) => `2026-01-01T00:0${minute}:00.000Z`;
+  const two = [record([spec(webhook(hook.url))], fromGit('one')), record([spec(webhook(hook.url))], fromGit('two'))];
+  const before = notifier(deps, ...two);
+  for (const name of ['one', 'two']) deps.written.set(`default/${name}`, {ops: {at: at(1), count: 1}});
+  const again = notifier(deps, ...two);
+  again.notifier.notify([ofSource('FetchFailed', {at: at(6)})]);
+  await again.notifier.settle(aWhile);
+  expect(hook.requests).toHaveLength(1);
+  expect(deps.written.get('default/two')).toEqual({ops: {at: at(6), count: 1}});
+  before.notifier.close();
+  deps.events = [ofSource('PolicyViolation', {at: at(3)})];
+  deps.written.set('default/one', {ops: {at: at(1), count: 1}}).set('default/two', {ops: {at: at(4), count: 1}});
+  await notifier(deps, ...two).notifier.settle(aWhile);
+  expect(hook.requests).toHaveLength(2);
 });
