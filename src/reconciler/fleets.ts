@@ -177,7 +177,7 @@ export class Fleets {
       if (record.stopped || !record.enabled) known.launched = false;
       known.watch?.update(record);
       this.#options.changed(known);
-      if (isLifted && this.#options.follow) void this.reload(fleetId(key));
+      if (isLifted && this.#options.follow) this.#readAgain(known);
       // Watching may have failed before, or its source was standard input.
       return this.#follow(known);
     }
@@ -305,7 +305,10 @@ export class Fleets {
 
   /** What waits of a fleet may go, perhaps: its source is read again. */
   lookAgain(fleet: Fleet): void {
-    if (!isHold(fleet.sourceError)) return;
+    if (isHold(fleet.sourceError)) this.#readAgain(fleet);
+  }
+
+  #readAgain(fleet: Fleet): void {
     if (fleet.record.source.type === 'git') this.#options.mayGo?.(fleet);
     else void this.reload(fleetId(fleet.key));
   }

@@ -8,6 +8,7 @@ import type {GitSourceReason, GitSourceRecord, GitSourceStatus} from '../api/git
 import type {LoadedFleet} from '../api/types.js';
 import type {EventLog} from './events.js';
 import {MassPruneError, recordId} from './desired.js';
+import {fleetOrder} from './fleet-dependencies.js';
 import {fleetId} from './fleets.js';
 import type {Fleet, Fleets, SourceProblem} from './fleets.js';
 import {bringIn, GitSourceError, isSuspended, seek, short} from './git-flow.js';
@@ -193,7 +194,8 @@ export class GitFollower {
     const before = source.status;
     await repository.switchTo(commit.id);
     const held: string[] = [];
-    for (const loaded of candidate.fleets) held.push(...(await this.#takeOver(record, loaded, commit)));
+    // In the order in which they wait for each other, as a command records them.
+    for (const loaded of fleetOrder(candidate.fleets)) held.push(...(await this.#takeOver(record, loaded, commit)));
     this.#noticeUndeclared(record, candidate);
     const isNothing = held.length === candidate.fleets.length;
     if (isNothing && before?.revision !== undefined) await repository.switchTo(before.revision);
@@ -250,8 +252,8 @@ export class GitFollower {
       const since = fleets.all.get(fleetId(key))?.record.appliedAt;
       const result = await fleets.takeOver({key, loaded, since, what});
       if (result === 'unwanted') return undefined;
-      if (result === 'held' || result === 'refused')
-        return fleets.all.get(fleetId(key))?.sourceError?.message ?? 'it has to wait';
+      if (result === 'held') return fleets.all.get(fleetId(key))?.sourceError?.message ?? 'it has to wait';
+      if (result === 'refused') return refusedText(fleets.all.get(fleetId(key)));
       if (result === 'outdated') {
         await fleets.load(); // a command has applied it meanwhile
         continue;
@@ -329,6 +331,11 @@ export class GitFollower {
     const pauseMs = Math.min(longest, intervalMs * 2 ** Math.max(0, Math.min(failures - 1, 20)));
     return Math.round(pauseMs * (0.95 + this.#options.ports.random() / 10));
   }
+}
+
+/** It was rolled back, and the revision says of it what was rolled back. */
+function refusedText(fleet: Fleet | undefined): string {
+  return fleet?.record.gate?.refused?.message ?? 'it was rolled back';
 }
 
 /** Of what no status was written yet, nothing was said. */

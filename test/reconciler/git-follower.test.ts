@@ -3,6 +3,7 @@ import {beforeEach, describe, expect, it} from '@jest/globals';
 import {InvalidInputError} from '../../src/api/errors.js';
 import type {FleetRecord, LoadedFleet} from '../../src/api/types.js';
 import type {Controller} from '../../src/reconciler/controller.js';
+import {contentOf} from '../../src/reconciler/health-gate.js';
 import {FakeGitSources} from '../fakes/git-sources.js';
 import {desire, loaded, World} from '../fakes/ports.js';
 
@@ -55,6 +56,13 @@ describe('a git source', () => {
       fleets: ['default/athena', 'default/hermes'],
     });
     expect(git.current).toBe(git.remote.head);
+  });
+
+  it('takes fleets over in the order in which they wait for each other', async () => {
+    await follow([{...fleet('athena'), dependsOn: ['default/hermes']}, fleet('hermes')]);
+    expect([...world.store.records.keys()]).toEqual(['default/hermes', 'default/athena']);
+    expect(world.runtime.running.toSorted()).toEqual(['athena', 'hermes']);
+    expect(status()?.reason).toBe('UpToDate');
   });
 
   it('touches nothing but the fleet that a commit changes, and shows the commit on all', async () => {
@@ -162,6 +170,26 @@ describe('what is wrong with a revision', () => {
     expect(record('athena').specialists).toHaveLength(6);
     expect(record('hermes').generations).toEqual({'hermes-ai': 2});
     expect(world.store.statuses.get('default/athena')?.sourceError?.reason).toBe('MassPruneHeld');
+  });
+
+  it('a fleet that was rolled back is held with the reason, until the refusal is taken back', async () => {
+    await follow([fleet('athena', 'm1')]);
+    const good = git.remote.head;
+    const refused = {content: contentOf(fleet('athena', 'm2')), message: 'was not healthy', at: 'then'};
+    world.store.records.set('default/athena', JSON.stringify({...record('athena'), gate: {refused}}));
+    await controller.loadRecords();
+    git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(35_000);
+    expect(status()).toMatchObject({ready: 'False', reason: 'Held', message: 'fleet default/athena: was not healthy'});
+    expect(status()?.revision).toBe(good);
+    expect(git.current).toBe(good);
+    expect(record('athena').generations).toEqual({'athena-ai': 1});
+
+    world.store.records.set('default/athena', JSON.stringify({...record('athena'), gate: {}}));
+    await controller.loadRecords();
+    await world.clock.advance(1000);
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
+    expect(status()).toMatchObject({ready: 'True', revision: git.remote.head});
   });
 
   it('a fleet that it no longer has stays, and says so once', async () => {
