@@ -13,6 +13,7 @@ import {afterEach, jest} from '@jest/globals';
 import {execa} from 'execa';
 import {stringify} from 'yaml';
 import type {FleetFields, SpecialistEntry} from '../../src/api/documents.js';
+import type {GitSourceStatus} from '../../src/api/git-source.js';
 import {defaultPorts, type FleetEvent, type FleetRecord, type PortRange} from '../../src/api/types.js';
 import type {SpecialistDocument} from '../../src/cli/print/documents.js';
 
@@ -118,10 +119,15 @@ export class Sandbox {
     await writeFile(file, content);
   }
 
-  /** Writes tekton-ai.yaml: `offline` unless `defaults` says otherwise, at the address and ports of this sandbox. */
+  /** Writes tekton-ai.yaml, or another file. */
   async declare(fleet: FleetSpec, file = 'tekton-ai.yaml'): Promise<void> {
+    await this.write(file, this.document(fleet));
+  }
+
+  /** A Fleet document: `offline` unless `defaults` says otherwise, at the address and ports of this sandbox. */
+  document(fleet: FleetSpec): string {
     const {name = 'dev', specialists = [], defaults = {provider: 'offline'}, ...spec} = fleet;
-    const document = {
+    return stringify({
       apiVersion: 'tekton.ai/v1alpha1',
       kind: 'Fleet',
       metadata: {name},
@@ -131,8 +137,7 @@ export class Sandbox {
         defaults: {host: this.host, ...defaults},
         specialists: specialists.map(entry => (typeof entry === 'string' ? {component: entry} : entry)),
       },
-    };
-    await this.write(file, stringify(document));
+    });
   }
 
   /** Runs `tekton-ai …` to its end. */
@@ -221,6 +226,23 @@ export class Sandbox {
   /** What is recorded of a fleet. */
   record(fleet = 'dev'): FleetRecord {
     return JSON.parse(readFileSync(join(this.home, `fleets/default.${fleet}.json`), 'utf8')) as FleetRecord;
+  }
+
+  /** How a git source stands, as the controller last wrote it. */
+  gitStatus(source: string): GitSourceStatus {
+    return JSON.parse(readFileSync(join(this.home, `status/git.default.${source}.json`), 'utf8')) as GitSourceStatus;
+  }
+
+  /** Waits until a git source is as `condition` wants it. */
+  async untilGit(source: string, condition: (status: GitSourceStatus) => boolean): Promise<GitSourceStatus> {
+    let last: GitSourceStatus | undefined;
+    return until(
+      () => `git source ${source} to be otherwise than ${JSON.stringify(last)}`,
+      () => {
+        last = this.gitStatus(source);
+        return condition(last) && last;
+      },
+    );
   }
 
   async events(): Promise<readonly FleetEvent[]> {
