@@ -1,5 +1,11 @@
 /** The documents that people write, as they stand after the schema has accepted them. */
-import type {CommandDestination, FileDestination, NotificationFilter, WebhookDestination} from './notifications.js';
+import type {
+  CommandDestination,
+  CommitStatusDestination,
+  FileDestination,
+  NotificationFilter,
+  WebhookDestination,
+} from './notifications.js';
 import type {
   Budget,
   Canary,
@@ -91,6 +97,7 @@ export interface NotificationEntry {
   readonly webhook?: Pick<WebhookDestination, 'url'> & Partial<Omit<WebhookDestination, 'type'>>;
   readonly command?: Pick<CommandDestination, 'argv'> & Partial<Omit<CommandDestination, 'type'>>;
   readonly file?: Omit<FileDestination, 'type'>;
+  readonly commitStatus?: Omit<CommitStatusDestination, 'type'>;
 }
 
 interface Metadata {

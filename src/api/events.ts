@@ -43,6 +43,7 @@ export const eventReasons = [
   'NotHealthy',
   'HealthUndecided',
   'RevisionApplied',
+  'RevisionReady',
   'FetchFailed',
   'ForcePushed',
   'VerificationFailed',

@@ -44,7 +44,22 @@ export interface FileDestination {
   readonly template?: string;
 }
 
-export type Destination = WebhookDestination | CommandDestination | FileDestination;
+/** The commit's status at the forge that the fleet's repository is at. Which events make which: commit-status.ts. */
+export interface CommitStatusDestination {
+  readonly type: 'commitStatus';
+  readonly provider: 'github' | 'gitlab' | 'gitea';
+  /** `owner/name`, of GitLab with all groups. Absent: as the git source's URL says. */
+  readonly repository?: string;
+  /** Absent: as follows from the git source's URL. */
+  readonly apiUrl?: string;
+  readonly token: SecretRef;
+  /** What tells statuses of one commit apart. Absent: `tekton-ai/<fleet>`. */
+  readonly context?: string;
+  /** Where the status leads whoever clicks on it. */
+  readonly targetUrl?: string;
+}
+
+export type Destination = WebhookDestination | CommandDestination | FileDestination | CommitStatusDestination;
 
 /** One entry of a fleet's `notifications`, after defaults. */
 export interface NotificationSpec {

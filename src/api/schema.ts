@@ -588,6 +588,27 @@ const notification = mapping(
       {path: {...text, description: 'A line is appended for each; relative to this file.'}, template},
       {title: 'File', required: ['path']},
     ),
+    commitStatus: mapping(
+      {
+        provider: {type: 'string', enum: ['github', 'gitlab', 'gitea'], description: 'gitea: Forgejo as well.'},
+        repository: {
+          type: 'string',
+          pattern: '^[^/\\s]+(/[^/\\s]+)+$',
+          description: "Absent: as the git source's URL says.",
+          examples: ['acme/platform'],
+        },
+        apiUrl: {
+          type: 'string',
+          pattern: httpUrl,
+          description: "Absent: follows from the git source's URL.",
+          examples: ['https://git.example.com/api/v3'],
+        },
+        token: {...secret, description: 'Token that may set statuses of commits.'},
+        context: {...text, maxLength: 255, description: 'Absent: tekton-ai/ and the name of the fleet.'},
+        targetUrl: {type: 'string', pattern: httpUrl, description: 'Where the status leads whoever clicks on it.'},
+      },
+      {title: 'Commit status', required: ['provider', 'token']},
+    ),
   },
   {
     title: 'Notification',

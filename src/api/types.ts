@@ -598,6 +598,8 @@ export interface FleetStatus {
   readonly syncedAt: string;
   /** Git commit that the source's folder was at when it was applied; absent where it is in no repository. */
   readonly revision?: string;
+  /** Of a fleet that follows a git source: the last commit at which all of it was Ready as declared. */
+  readonly readyRevision?: string;
   readonly counts: FleetCounts;
   /** Stays until the next one, whether or not it is mended by now. */
   readonly lastError?: FleetError;

@@ -46,10 +46,17 @@ export interface NotifyClock {
   readonly firstRetryMs: number;
 }
 
+/** Whose notification it is. */
+export interface About {
+  readonly fleet: FleetName;
+  readonly revision: string;
+  /** Of the git source that it follows, if it does. */
+  readonly repositoryUrl: string | undefined;
+}
+
 /** One event on its way to one destination. */
-export interface Message {
+export interface Message extends About {
   readonly event: FleetEvent;
   /** How many of the same reason and specialist were left out before it. */
   readonly leftOut: number;
-  readonly revision: string;
 }

@@ -6,7 +6,7 @@ export interface HttpRequest {
   readonly url: string;
   readonly method: string;
   readonly headers: Readonly<Record<string, string>>;
-  readonly body: string;
+  readonly body?: string;
   /** Of one try. */
   readonly timeoutMs: number;
   /** Tries after the first. */
@@ -30,7 +30,9 @@ export function judgeStatus(
   nowMs: number,
 ): {readonly ok: boolean; readonly retry: boolean; readonly afterMs?: number} {
   if (status >= 200 && status < 300) return {ok: true, retry: false};
-  const retry = status >= 500 || status === 408 || status === 425 || status === 429;
+  // GitHub says 403, and when to come again, to who asks too often.
+  const isTooOften = status === 429 || (status === 403 && retryAfter !== null);
+  const retry = status >= 500 || status === 408 || status === 425 || isTooOften;
   const afterMs = retry ? retryAfterMs(retryAfter, nowMs) : undefined;
   return {ok: false, retry, ...(afterMs !== undefined && {afterMs})};
 }
@@ -71,7 +73,7 @@ async function attempt(request: HttpRequest, signal: AbortSignal): Promise<void>
     answered = await fetch(url, {
       method,
       headers,
-      body,
+      ...(body !== undefined && {body}),
       // Whoever it sends us to was not named by anybody: headers may hold secrets.
       redirect: 'manual',
       signal: AbortSignal.any([signal, timeout]),

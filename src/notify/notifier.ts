@@ -6,6 +6,7 @@
 import {describeError} from '../api/errors.js';
 import type {FleetEvent, FleetRecord} from '../api/types.js';
 import type {NotificationSpec} from '../api/notifications.js';
+import {aboutOf} from './about.js';
 import type {FleetName, NotifyDeps, Position, Positions} from './deps.js';
 import {matches} from './match.js';
 import {Outbox} from './outbox.js';
@@ -56,7 +57,7 @@ export class Notifier {
     this.#fleets.set(id, fleet);
     const positions = known ? {} : (this.#options.deps.positions.read(fleet.name) ?? {});
     for (const spec of specs) {
-      const target = {spec, envFile: record.envFile, revision: record.revision ?? ''};
+      const target = {spec, envFile: record.envFile, about: aboutOf(record)};
       const outbox = fleet.outboxes.get(spec.name);
       if (outbox) outbox.target = target;
       else fleet.outboxes.set(spec.name, this.#open(fleet, target, positions[spec.name]));
@@ -85,7 +86,9 @@ export class Notifier {
       if (!isAbout(event, fleet)) continue;
       for (const outbox of fleet.outboxes.values()) {
         const {spec, envFile} = outbox.target;
-        const destination = JSON.stringify([spec.to, envFile]);
+        // A status names its fleet: one fleet's is not another's.
+        const own = spec.to.type === 'commitStatus' ? idOf(fleet.name) : '';
+        const destination = JSON.stringify([spec.to, envFile, own]);
         if (!matches(spec.on, event)) continue;
         if (told.has(destination)) outbox.skip(event);
         else outbox.offer(event);

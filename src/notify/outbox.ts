@@ -2,7 +2,8 @@
 import type {NotificationSpec} from '../api/notifications.js';
 import {describeError} from '../api/errors.js';
 import type {FleetEvent} from '../api/types.js';
-import type {Message, NotifyDeps, Position} from './deps.js';
+import type {Reported} from './commit-status.js';
+import type {About, Message, NotifyDeps, Position} from './deps.js';
 import {matches} from './match.js';
 import {describeDestination, send} from './send.js';
 import {Throttle} from './throttle.js';
@@ -22,7 +23,7 @@ export interface OutboxOptions {
 export interface Target {
   readonly spec: NotificationSpec;
   readonly envFile: string | undefined;
-  readonly revision: string;
+  readonly about: About;
 }
 
 /** Messages that wait for one destination; of more the oldest is given up. */
@@ -34,6 +35,7 @@ export class Outbox {
   readonly #abort = new AbortController();
   readonly #throttle: Throttle;
   readonly #waiting: Message[] = [];
+  readonly #reported: Reported = new Map();
   #position: Position;
   #isFailing = false;
   #running: Promise<void> | undefined;
@@ -76,7 +78,7 @@ export class Outbox {
 
   #enqueue(event: FleetEvent, leftOut: number): void {
     if (this.#abort.signal.aborted) return;
-    this.#waiting.push({event, leftOut, revision: this.target.revision});
+    this.#waiting.push({...this.target.about, event, leftOut});
     if (this.#waiting.length > maxWaiting) {
       this.#waiting.shift();
       this.#fail(`more than ${maxWaiting} messages wait for it: the oldest were given up`);
@@ -106,7 +108,7 @@ export class Outbox {
     const {signal} = this.#abort;
     try {
       signal.throwIfAborted();
-      await send(spec.to, message, {deps, envFile, signal});
+      await send(spec.to, message, {deps, envFile, signal, reported: this.#reported});
       this.#isFailing = false;
     } catch (error) {
       if (!signal.aborted) this.#fail(`${describeError(error)}; the message was given up`);

@@ -113,7 +113,7 @@ export class Controller {
       whyNotReady: key => this.#board.whyNotReady(key),
       touched: ({key}) => this.#board.touch(key),
       mayGo: ({record: {source}}) => source.type === 'git' && this.#git?.again(source.source),
-      event: ({key}, type, reason, message) => events.add({type, reason, message, key}),
+      event: ({key}, type, reason, message, revision) => events.add({type, reason, message, key, revision}),
     }));
     const registry = (this.#registry = new RegistrySync(
       ports,

@@ -38,7 +38,13 @@ export interface FleetsOptions {
   readonly only?: FleetKey;
   /** The record is another one than before, or its source's state is. */
   readonly changed: (fleet: Fleet) => void;
-  readonly event: (fleet: Fleet, type: 'Normal' | 'Warning', reason: EventReason, message: string) => void;
+  readonly event: (
+    fleet: Fleet,
+    type: 'Normal' | 'Warning',
+    reason: EventReason,
+    message: string,
+    revision?: string,
+  ) => void;
   /** Whether a worker of the fleet is in hand. */
   readonly runs: (key: FleetKey) => boolean;
   /** Why a fleet isn't as declared and Ready, in words; undefined: it is. */
@@ -403,7 +409,9 @@ export class Fleets {
     }
     const taken = this.all.get(fleetId(key));
     if (taken && result === 'changed') {
-      this.#options.event(taken, 'Normal', 'SourceApplied', what);
+      // Files may differ from the commit that their folder is at.
+      const revision = record.source.type === 'git' ? record.revision : undefined;
+      this.#options.event(taken, 'Normal', 'SourceApplied', what, revision);
     }
   }
 

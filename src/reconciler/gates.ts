@@ -162,7 +162,7 @@ export class Gates {
     });
     if (back === undefined) return; // something else is declared by now
     if (outcome.passed) events.of(specialist, 'Normal', 'CanaryPassed', message);
-    else events.of(specialist, 'Warning', 'CanaryFailed', `${message}${back}`);
+    else events.of(specialist, 'Warning', 'CanaryFailed', `${message}${back}`, fleet.record.revision);
   }
 
   async #chat(specialist: Specialist, record: FleetRecord, chat: CanaryChat, signal: AbortSignal): Promise<Asked> {
@@ -288,7 +288,7 @@ export class Gates {
   async #goBack(fleet: Fleet, faults: readonly Unmet[], how: string): Promise<void> {
     const {fleets, ports} = this.#options;
     const seen = fleet.record;
-    let event: readonly [reason: EventReason, message: string] | undefined;
+    let event: readonly [reason: EventReason, message: string, revision: string | undefined] | undefined;
     await fleets.change(fleet.key, record => {
       if (!isSame(record, seen)) return record;
       const at = ports.clock.iso();
@@ -299,7 +299,7 @@ export class Gates {
         const message = `${from} ${how} (${unmetText(faults)}): rolled back to ${to}`;
         const next = rolledBack(record, message, at);
         if (next) {
-          event = ['RolledBack', message];
+          event = ['RolledBack', message, record.revision];
           return next;
         }
       }
@@ -307,14 +307,14 @@ export class Gates {
       const message = isBack
         ? `${from} ${how} after the rollback either (${unmetText(faults)}): nothing more is tried`
         : `${from} ${how} (${unmetText(faults)}), and there is no earlier healthy declaration to go back to`;
-      event = [isBack ? 'RollbackFailed' : 'NotHealthy', message];
+      event = [isBack ? 'RollbackFailed' : 'NotHealthy', message, record.revision];
       return notPassed(record, message, at);
     });
     if (event) this.#say(fleet.key, 'Warning', ...event);
   }
 
-  #say(key: FleetKey, type: 'Normal' | 'Warning', reason: EventReason, message: string): void {
-    this.#options.events.add({type, reason, message, key});
+  #say(key: FleetKey, type: 'Normal' | 'Warning', reason: EventReason, message: string, revision?: string): void {
+    this.#options.events.add({type, reason, message, key, revision});
   }
 
   /** One at a time; a record that can't be written now is tried again. */

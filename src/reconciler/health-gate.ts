@@ -187,6 +187,15 @@ export function healthOf(record: FleetRecord, status: FleetStatus | undefined): 
   return unmet.length === 0 ? {type: 'healthy'} : {type: 'unhealthy', unmet};
 }
 
+/** Whether nothing of what is declared is still to come, be judged, or was found bad. */
+export function isAsDeclared(record: FleetRecord, status: FleetStatus): boolean {
+  if (record.stopped || gateError(record) || healthOf(record, status).type !== 'healthy') return false;
+  const phases = new Map(status.specialists.map(({aiId, status: {phase}}) => [aiId, phase]));
+  return record.specialists
+    .filter(({aiId}) => phases.get(aiId) !== 'Disabled' && phases.get(aiId) !== 'Stopped')
+    .every(desired => canaryView(record, desired) === undefined);
+}
+
 function unmetOf(record: FleetRecord, desired: Desired, named: NamedStatus): Unmet | undefined {
   const {aiId, name} = desired;
   const canary = canaryView(record, desired);

@@ -7,7 +7,7 @@ import type {FleetStatus, NamedStatus, SpecialistStatus} from '../api/types.js';
 import type {EventLog} from './events.js';
 import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
-import {gateError} from './health-gate.js';
+import {gateError, isAsDeclared} from './health-gate.js';
 import type {ModelMonitor} from './models.js';
 import type {FleetKey, Ports} from './ports.js';
 import {countsOf} from './rollup.js';
@@ -42,6 +42,7 @@ export class StatusBoard {
   readonly #listeners = new Set<(status: FleetStatus) => void>();
   readonly #dirty = new Set<string>();
   readonly #written = new Map<string, string>();
+  readonly #readyRevisions = new Map<string, string>();
   readonly #knownReady = new WeakSet<Specialist>();
   #flushing: Promise<void> = Promise.resolve();
   #cancelFlush: (() => void) | undefined;
@@ -161,7 +162,8 @@ export class StatusBoard {
   }
 
   /** Computes a fleet's status and remembers it: the next one's transition times follow from it. */
-  #look({key, record, statusBefore, sourceError, revision: found}: Fleet): FleetStatus {
+  #look(fleet: Fleet): FleetStatus {
+    const {key, record, statusBefore, sourceError, revision: found} = fleet;
     const {specialists, ports, events} = this.#options;
     const {name, namespace} = record;
     // The record keeps the commit that last changed it.
@@ -181,7 +183,7 @@ export class StatusBoard {
     const syncedAt = ports.clock.iso();
     const error = sourceError ?? gateError(record);
     const lastError = events.lastError(key) ?? statusBefore?.lastError;
-    return {
+    const status: FleetStatus = {
       ...{formatVersion, name, namespace, syncedAt},
       ...(revision !== undefined && {revision}),
       counts: countsOf(named.map(({status}) => status)),
@@ -189,6 +191,20 @@ export class StatusBoard {
       ...(error && {sourceError: error}),
       specialists: named,
     };
+    const readyRevision = this.#noticeRevision(fleet, status);
+    return readyRevision === undefined ? status : {...status, readyRevision};
+  }
+
+  /** Once for each commit: what was told is in the status, and that outlives the controller. */
+  #noticeRevision({key, record, statusBefore}: Fleet, status: FleetStatus): string | undefined {
+    const {revision, counts} = status;
+    if (record.source.type !== 'git') return undefined;
+    const before = this.#readyRevisions.get(fleetId(key)) ?? statusBefore?.readyRevision;
+    if (revision === undefined || revision === before || !isAsDeclared(record, status)) return before;
+    this.#readyRevisions.set(fleetId(key), revision);
+    const message = `${revision.slice(0, 12)} is in force: ${counts.ready} of ${counts.enabled} enabled are Ready`;
+    this.#options.events.add({type: 'Normal', reason: 'RevisionReady', message, key, revision});
+    return revision;
   }
 
   #statusOf(specialist: Specialist): SpecialistStatus {

@@ -1,10 +1,17 @@
 /** A fleet's `notifications`: what no schema can see of them, and what they come to after defaults. */
 import {isAbsolute} from 'node:path';
+import {commitStatusReasons} from '../api/commit-status.js';
 import type {NotificationEntry} from '../api/documents.js';
 import type {Problem} from '../api/errors.js';
 import {notifiableReasons} from '../api/events.js';
 import {globMatches} from '../api/glob.js';
-import type {Destination, NotificationSpec, TextOrSecret, WebhookDestination} from '../api/notifications.js';
+import type {
+  Destination,
+  NotificationFilter,
+  NotificationSpec,
+  TextOrSecret,
+  WebhookDestination,
+} from '../api/notifications.js';
 import {suggest} from '../api/suggest.js';
 import {kindOfContent, templateProblem} from '../api/template.js';
 import type {Path} from '../api/validate.js';
@@ -13,7 +20,7 @@ import {absolute, absolutePath, originAt} from './fleet.js';
 import type {Fleet} from './fleet.js';
 import {refusalOf} from './worker-variables.js';
 
-const destinations = ['webhook', 'command', 'file'] as const;
+const destinations = ['webhook', 'command', 'file', 'commitStatus'] as const;
 
 /** Parts that the schema has refused are absent and nothing is said of them. */
 export async function checkNotifications(fleet: Fleet): Promise<readonly Problem[]> {
@@ -34,6 +41,7 @@ export async function checkNotifications(fleet: Fleet): Promise<readonly Problem
         ...checkFilter(source, [...path, 'on'], entry, names),
         ...checkWebhook(source, [...path, 'webhook'], entry),
         ...checkCommand(source, [...path, 'command'], entry),
+        ...checkCommitStatus(source, path, entry),
         ...(await checkTemplates(source, path, entry)),
       ];
     }),
@@ -125,6 +133,29 @@ function checkCommand(source: SourceDocument, path: Path, {command}: Notificatio
   return problems;
 }
 
+function checkCommitStatus(source: SourceDocument, path: Path, entry: NotificationEntry): readonly Problem[] {
+  const {commitStatus} = entry;
+  if (typeof commitStatus !== 'object') return [];
+  const {provider, repository} = commitStatus;
+  const problems = (['on', 'minIntervalSeconds'] as const)
+    .filter(key => entry[key] !== undefined)
+    .map(key => source.problem([...path, key], 'key', `\`${key}\` has no meaning for \`commitStatus\``));
+  if (typeof repository === 'string' && provider !== 'gitlab' && repository.split('/').length > 2) {
+    const message = `a repository of ${provider} is \`owner/name\``;
+    problems.push(source.problem([...path, 'commitStatus', 'repository'], 'value', message));
+  }
+  for (const key of ['apiUrl', 'targetUrl'] as const) {
+    const url: unknown = commitStatus[key];
+    if (typeof url !== 'string') continue;
+    const at = [...path, 'commitStatus', key];
+    if (!URL.canParse(url)) problems.push(source.problem(at, 'value', `\`${key}\` is not a URL`));
+    else if (new URL(url).username !== '' || new URL(url).password !== '') {
+      problems.push(source.problem(at, 'value', `\`${key}\` holds a password`));
+    }
+  }
+  return problems;
+}
+
 async function checkTemplates(
   source: SourceDocument,
   path: Path,
@@ -160,18 +191,23 @@ export function notificationsOf(fleet: Fleet): readonly NotificationSpec[] {
   if (!source) return [];
   return (fleet.fields.notifications ?? []).map((entry, index) => ({
     name: entry.name,
-    on: {...entry.on, types: entry.on?.types ?? (entry.on?.reasons ? ['Normal', 'Warning'] : ['Warning'])},
+    on: filterOf(entry),
     minIntervalSeconds: entry.minIntervalSeconds ?? 0,
     to: destinationOf(entry, source, fleet.group.folder),
     origin: originAt('file', source, ['spec', 'notifications', String(index)]),
   }));
 }
 
+function filterOf({on, commitStatus}: NotificationEntry): NotificationFilter {
+  if (commitStatus) return {reasons: commitStatusReasons, types: ['Normal', 'Warning']};
+  return {...on, types: on?.types ?? (on?.reasons ? ['Normal', 'Warning'] : ['Warning'])};
+}
+
 /** A list is written in one place. */
 const listPath: Path = ['spec', 'notifications'];
 
 function destinationOf(
-  {name, webhook, command, file}: NotificationEntry,
+  {name, webhook, command, file, commitStatus}: NotificationEntry,
   source: SourceDocument,
   cwd: string,
 ): Destination {
@@ -197,5 +233,8 @@ function destinationOf(
   }
   if (command) return {type: 'command', timeoutSeconds: 30, ...command, env: placedAll(command.env)};
   if (file) return {type: 'file', ...file, path: absolutePath(file.path, source, listPath, cwd)};
+  if (commitStatus) {
+    return {type: 'commitStatus', ...commitStatus, token: absolute(commitStatus.token, source, listPath, cwd)};
+  }
   throw new Error(`internal error: the notification ${name} was not checked`);
 }

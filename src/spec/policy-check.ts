@@ -1,7 +1,8 @@
 /** What a repository declares, held against what the operator trusts it with. Pure. */
+import {forgeOf} from '../api/commit-status.js';
 import {defaultOllamaUrl} from '../api/defaults.js';
 import type {Problem} from '../api/errors.js';
-import type {NotificationSpec, WebhookDestination} from '../api/notifications.js';
+import type {CommitStatusDestination, NotificationSpec, WebhookDestination} from '../api/notifications.js';
 import type {PolicyRule, SecretUse, Trust} from '../api/policy.js';
 import type {Desired, LoadedFleet, NamedProvider, Origin, SecretRef} from '../api/types.js';
 import {refusalOf} from './worker-variables.js';
@@ -77,6 +78,8 @@ function checkNotification({name, to, origin}: NotificationSpec, facts: PolicyFa
         ...variables,
       ];
     }
+    case 'commitStatus':
+      return checkCommitStatus(to, facts, say);
     case 'file':
       return trust.mayAppend(to.path) ? [] : [say(`it may not append to ${to.path}`, {files: [to.path]})];
   }
@@ -108,6 +111,22 @@ function checkWebhook(
     problems.push(say(`${named(ref)} may not be sent to ${shown(shownUrl)}`, rule, whyNot(shownUrl)));
   }
   return problems;
+}
+
+function checkCommitStatus(
+  to: CommitStatusDestination,
+  {trust}: PolicyFacts,
+  say: (message: string, rule?: Omit<PolicyRule, 'match'>, note?: string) => Problem,
+): readonly Problem[] {
+  const forge = forgeOf(to, trust.source.url);
+  if ('problem' in forge) return [say(forge.problem)];
+  const {api} = forge;
+  if (trust.maySend(api, to.token)) return [];
+  const isKnown = trust.mayReach(api);
+  // Whoever may be sent a secret may be reached as well.
+  const rule = canBeAllowed(api) ? {secrets: [{...to.token, hosts: [plainHost(api)]}]} : undefined;
+  const what = isKnown ? `${named(to.token)} may not be sent to ${shown(api)}` : `it may not speak to ${shown(api)}`;
+  return [say(what, rule, whyNot(api))];
 }
 
 /** Where a provider sends its requests, and which of them carry its key. */

@@ -18,8 +18,11 @@ async function program(text: string): Promise<CommandDestination> {
   return {type: 'command', argv: [process.execPath, file, '{{reason}}', '{{message}}'], timeoutSeconds: 20, env: {}};
 }
 
+const about = {fleet: {namespace: 'default', name: 'dev'}, revision: 'abc', repositoryUrl: undefined};
+const message = {...about, event: event(), leftOut: 2};
+
 function run(to: CommandDestination, deps = world(), signal = new AbortController().signal): Promise<void> {
-  return send(to, {event: event(), leftOut: 2, revision: 'abc'}, {deps, envFile: undefined, signal});
+  return send(to, message, {deps, envFile: undefined, signal, reported: new Map()});
 }
 
 test('gets arguments, the event on standard input, and a small environment of its own', async () => {

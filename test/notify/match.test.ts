@@ -49,6 +49,8 @@ test.each([
   [301, null, {ok: false, retry: false}],
   [400, null, {ok: false, retry: false}],
   [401, '5', {ok: false, retry: false}],
+  [403, null, {ok: false, retry: false}],
+  [403, '60', {ok: false, retry: true, afterMs: 60_000}],
   [404, null, {ok: false, retry: false}],
   [408, null, {ok: false, retry: true}],
   [425, null, {ok: false, retry: true}],

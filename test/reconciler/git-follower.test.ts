@@ -101,6 +101,38 @@ describe('a git source', () => {
   });
 });
 
+describe('what is said of commits', () => {
+  const told = (): readonly (readonly (string | undefined)[])[] =>
+    world.store.events
+      .filter(({reason}) => ['SourceApplied', 'RevisionReady', 'SourceInvalid'].includes(reason))
+      .map(({reason, fleet: name, revision}) => [reason, name, revision]);
+
+  it('each is Ready once, whatever it changes; a refused one is named and never Ready', async () => {
+    await follow([fleet('athena')]);
+    const first = git.remote.head;
+    const second = git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(35_000);
+    const broken = git.remote.push(typo);
+    await world.clock.advance(35_000);
+    const untouched = git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(400_000);
+    const all = [
+      ['SourceApplied', 'athena', first],
+      ['RevisionReady', 'athena', first],
+      ['SourceApplied', 'athena', second],
+      ['RevisionReady', 'athena', second],
+      ['SourceInvalid', undefined, broken],
+      ['RevisionReady', 'athena', untouched],
+    ];
+    expect(told()).toEqual(all);
+    expect(world.store.statuses.get('default/athena')?.readyRevision).toBe(untouched);
+    await controller.close();
+    controller = await world.start();
+    await world.clock.advance(35_000);
+    expect(told()).toEqual(all);
+  });
+});
+
 describe('what is wrong with a revision', () => {
   it.each([
     ['a mistake in a document', typo, 'SourceInvalid', 'envs/dev/a.yaml:7:3: unknown field `modle`'],

@@ -17,6 +17,7 @@ test('fills in defaults, and makes paths absolute', async () => {
     'tekton-ai.yaml': document(`
     - {name: chat, webhook: {url: {env: URL}, secret: {file: hook.key}, headers: {A: {file: ./a}, B: text}}}
     - {name: all, on: {reasons: [Launched, 'Source*']}, command: {argv: [/bin/true, '{{reason}}']}}
+    - {name: status, commitStatus: {provider: gitlab, token: {file: t}, repository: a/b/c}}
     - {name: log, on: {specialists: [ath*]}, minIntervalSeconds: 5, file: {path: told.jsonl}}`),
   });
   const [fleet] = await load(folder);
@@ -46,6 +47,13 @@ test('fills in defaults, and makes paths absolute', async () => {
     },
     {
       ...at(10),
+      name: 'status',
+      on: {reasons: expect.arrayContaining(['RevisionReady', 'RolledBack']), types: ['Normal', 'Warning']},
+      minIntervalSeconds: 0,
+      to: {type: 'commitStatus', provider: 'gitlab', token: {file: join(folder, 't')}, repository: 'a/b/c'},
+    },
+    {
+      ...at(11),
       name: 'log',
       on: {specialists: ['ath*'], types: ['Warning']},
       minIntervalSeconds: 5,
@@ -71,6 +79,11 @@ test.each([
   ['{name: a, webhook: {url: "https://h.example", headers: {Content-Length: "3"}}}', 7, /set by tekton-ai itself/],
   ['{name: a, webhook: {url: "https://h.example", headers: {X: "a\\r\\nB: c"}}}', 7, /one line of plain ASCII/],
   ['{name: a, command: {argv: [notify]}}', 7, /the program's absolute path/],
+  ['{name: a, commitStatus: {provider: github}}', 7, /`token`/],
+  ['{name: a, commitStatus: {provider: github, token: abc}}', 7, /`?token`?/],
+  ['{name: a, commitStatus: {provider: gitea, token: {env: T}, repository: a/b/c}}', 7, /is `owner\/name`/],
+  ['{name: a, commitStatus: {provider: gitea, token: {env: T}, apiUrl: "https://u:p@h"}}', 7, /holds a password/],
+  ['{name: a, on: {types: [Normal]}, commitStatus: {provider: gitea, token: {env: T}}}', 7, /`on` has no meaning/],
   ['{name: a, command: {argv: []}}', 7, /the program's absolute path/],
   ['{name: a, command: {argv: ["{{reason}}"]}}', 7, /the program's absolute path/],
   ['{name: a, command: {argv: [/bin/true], env: {LD_PRELOAD: x}}}', 7, /`LD_PRELOAD` may not be set/],

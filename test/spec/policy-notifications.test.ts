@@ -20,6 +20,10 @@ function problems(to: Destination, rule: Omit<PolicyRule, 'match'> = {}): readon
 }
 
 const hook = 'https://hooks.example.com/x';
+const status = (more: object = {}): Destination => ({
+  ...{type: 'commitStatus', provider: 'gitea', token: {env: 'KEY'}},
+  ...more,
+});
 const command = (more: object = {}): Destination => ({
   type: 'command',
   argv: ['/usr/local/bin/notify', 'x'],
@@ -45,6 +49,10 @@ test.each<[Destination, Omit<PolicyRule, 'match'>, RegExp | undefined]>([
   ],
   [webhook('', {url: {file: '/state/checkout/url.txt'}}), {}, /address may not come from the file/],
   [webhook('', {url: {file: '/etc/hook'}}), {}, /file \/etc\/hook may not be used/],
+  [status(), {}, /may not speak to https:\/\/git\.example\.com$/],
+  [status(), {hosts: ['git.example.com']}, /variable KEY may not be sent to https:\/\/git\.example\.com$/],
+  [status(), {secrets: [{env: 'KEY', hosts: ['git.example.com']}]}, undefined],
+  [status({apiUrl: 'https://evil.example'}), {secrets: [{env: 'KEY', hosts: ['git.example.com']}]}, /may not speak to/],
   [command(), {}, /may not run \/usr\/local\/bin\/notify$/],
   [command(), {commands: ['/usr/local/bin/notify']}, undefined],
   [

@@ -3,7 +3,9 @@ import type {NotificationSpec} from '../../api/notifications.js';
 import {suggest} from '../../api/suggest.js';
 import {sampleEvent} from '../../api/template.js';
 import type {FleetRecord} from '../../api/types.js';
+import {aboutOf} from '../../notify/about.js';
 import {describeDestination, send} from '../../notify/send.js';
+import {DeliverySecrets} from '../../notify/secrets.js';
 import {recordId} from '../../reconciler/desired.js';
 import {readFleetRecords} from '../../registry/fleet-records.js';
 import type {Command} from '../context.js';
@@ -28,12 +30,20 @@ export const run: Command<NotifyTestOptions> = async (context, names, options) =
   const deps = notifyDeps({home, environment, log: silentLogger});
   const results = await Promise.all(
     chosen.map(async ({record, spec}) => {
-      const {namespace, name, envFile, revision = ''} = record;
+      const {namespace, name, envFile} = record;
       const event = sampleEvent(namespace, name, new Date().toISOString());
       // A person waits: one that doesn't answer is told of, not tried again.
       const to = spec.to.type === 'webhook' ? {...spec.to, retries: 0} : spec.to;
       try {
-        await send(to, {event, leftOut: 0, revision}, {deps, envFile, signal});
+        if (to.type === 'commitStatus') {
+          // A sample would stand at a real commit.
+          const {tryCommitStatus} = await import('../../notify/commit-status.js');
+          const secrets = new DeliverySecrets(deps, envFile);
+          await tryCommitStatus(to, aboutOf(record), {clock: deps.clock, secrets, signal});
+          return {ok: true, text: `statuses can be read (${to.type}, ${describeDestination(to)})`};
+        }
+        const message = {...aboutOf(record), event, leftOut: 0};
+        await send(to, message, {deps, envFile, signal, reported: new Map()});
         return {ok: true, text: `told (${to.type}, ${describeDestination(to)})`};
       } catch (error) {
         return {ok: false, text: `not told (${to.type}, ${describeDestination(to)}): ${describeError(error)}`};
