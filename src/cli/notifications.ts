@@ -1,5 +1,4 @@
 /** Notifications, loaded when a fleet first declares one: who has none pays for nothing. */
-import {join} from 'node:path';
 import {describeError} from '../api/errors.js';
 import type {NotifyDeps} from '../notify/deps.js';
 import type {Notifier} from '../notify/notifier.js';
@@ -7,6 +6,7 @@ import type {FleetKey, Logger, Notifications} from '../reconciler/ports.js';
 import {readEvents} from '../registry/events.js';
 import {appendText, readPositions, writePositions} from '../registry/notification-files.js';
 import {resolveSecret} from '../spec/secrets.js';
+import {repositoriesOf} from './secrets.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -62,7 +62,7 @@ export function notificationsOf(options: NotificationsOptions): ClosableNotifica
 
 export function notifyDeps({home, environment, log}: NotificationsOptions): NotifyDeps {
   return {
-    resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile, repositories: join(home, 'git')}),
+    resolve: (ref, envFile) => resolveSecret(ref, {environment, envFile, repositories: repositoriesOf(home)}),
     environment,
     append: async (path, text) => appendText(path, text),
     positions: {

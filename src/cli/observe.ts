@@ -97,7 +97,7 @@ interface Look {
 async function lookAt({context, fleet, desired, before, launch, signal}: Look): Promise<SpecialistStatus> {
   const now = new Date().toISOString();
   if (launch === undefined) return verifiedStatus({fleet, desired, before, launch, found: {type: 'gone'}, now});
-  const token = await tokenOf(desired, fleet, context.environment);
+  const token = await tokenOf(desired, fleet, context);
   const found = await verify({...launch, ...(token !== undefined && {token})}, signal);
   if (context.signal.aborted) return unknownStatus(desired, before, now);
   return verifiedStatus({fleet, desired, before, launch, found, now});

@@ -121,8 +121,8 @@ function notReady(view: SpecialistView): TektonError {
 export async function tokenFor(
   {spec, fleet, namespace}: SpecialistView,
   fleets: readonly FleetRecord[],
-  {environment}: CommandContext,
+  context: CommandContext,
 ): Promise<string | undefined> {
   const record = fleets.find(one => one.name === fleet && one.namespace === namespace);
-  return spec === undefined || record === undefined ? undefined : tokenOf({spec}, record, environment);
+  return spec === undefined || record === undefined ? undefined : tokenOf({spec}, record, context);
 }

@@ -25,6 +25,7 @@ import type {ClosableNotifications} from './notifications.js';
 import {gitSourcesOf} from './git-sources.js';
 import {programFolder} from './package.js';
 import {registryOf} from './registry-port.js';
+import {repositoriesOf} from './secrets.js';
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -69,10 +70,6 @@ export const realClock: Clock = {
     return () => clearTimeout(timer);
   },
 };
-
-function repositoriesOf(home: string): string {
-  return join(home, 'git');
-}
 
 function modelsOf(environment: Environment, repositories: string): Models {
   const resolve = async (provider: NamedProvider, envFile: string | undefined): Promise<ResolvedProvider> => {

@@ -7,7 +7,7 @@ import type {Problem} from '../../src/api/errors.js';
 import type {LoadedFleet} from '../../src/api/types.js';
 import {trustOf} from '../../src/api/trust.js';
 import {loadCheckout} from '../../src/spec/load.js';
-import {filesWithin, OutsideError} from '../../src/spec/within.js';
+import {filesWithin, isIn, OutsideError} from '../../src/spec/within.js';
 import {fleetYaml, folderOf} from './files.js';
 
 /** Where links point, by where they stand; `~` is the folder that the checkout lies in. */
@@ -73,6 +73,8 @@ function places(problems: readonly Problem[]): readonly string[] {
 
 const fleetOf = (include: string): string => fleetYaml(`  include: ['${include}']`);
 
+const overlayOf = (base: string): string => fleetYaml(`  bases: ['${base}']`);
+
 describe('what a checkout declares', () => {
   it('is recorded by the path that stays the same from one revision to the next', async () => {
     const spec = `
@@ -120,6 +122,23 @@ describe('what a checkout declares', () => {
     const [fleet] = await loadFrom(base, {path: 'envs/current'});
     expect(fleet?.specialists.map(({name}) => name)).toEqual(['athena']);
     expect(fleet?.files).toContain(join(base, 'checkout/envs/current/all/athena.yaml'));
+  });
+
+  it('may lie over a base in it, whose files are recorded like its own', async () => {
+    const base = await checkout(
+      {
+        'envs/dev/tekton-ai.yaml': overlayOf('base'),
+        'shared/tekton-ai.yaml': fleetOf('athena.yaml'),
+        'shared/athena.yaml': athena,
+      },
+      {'envs/dev/base': '../../shared'},
+    );
+    const [fleet] = await loadFrom(base);
+    expect(fleet?.specialists.map(({name}) => name)).toEqual(['athena']);
+    expect(fleet?.specialists[0]?.origins['component']).toMatchObject({
+      file: join(base, 'checkout/envs/dev/base/athena.yaml'),
+    });
+    expect(JSON.stringify(fleet)).not.toContain(join(base, 'repo'));
   });
 
   it('names its files relative to the top', async () => {
@@ -221,6 +240,48 @@ describe('out of a checkout leads', () => {
       {'envs/dev/a': 'b', 'envs/dev/b': 'a'},
       `${fleet}:6:13: cannot include \`a\`: symbolic links lead round in a circle`,
     ],
+    [
+      'a base by its path',
+      {[fleet]: overlayOf('../../../outside')},
+      {},
+      `${fleet}:6:11: cannot read the base \`../../../outside\`: it lies outside of the repository`,
+    ],
+    [
+      'a base by its absolute path',
+      {[fleet]: overlayOf('/etc/passwd')},
+      {},
+      `${fleet}:6:11: cannot read the base \`/etc/passwd\`: it lies outside of the repository`,
+    ],
+    [
+      'a base that is a linked folder',
+      {[fleet]: overlayOf('base')},
+      {'envs/dev/base': '~/outside'},
+      `${fleet}:6:11: cannot read the base \`base\`: ${leadsOut}`,
+    ],
+    [
+      'a base that is a link to what is not there',
+      {[fleet]: overlayOf('base.txt')},
+      {'envs/dev/base.txt': '~/outside/nothing'},
+      `${fleet}:6:11: cannot read the base \`base.txt\`: ${leadsOut}`,
+    ],
+    [
+      'a link among the files of a base',
+      {[fleet]: overlayOf('../base')},
+      {'envs/base/tekton-ai.yaml': '~/outside/secret'},
+      `${fleet}:6:11: cannot read the base \`../base\`: ${leadsOut}`,
+    ],
+    [
+      'a base of a base',
+      {[fleet]: overlayOf('../base'), 'envs/base/tekton-ai.yaml': overlayOf('../../../outside')},
+      {},
+      'envs/base/tekton-ai.yaml:6:11: cannot read the base `../../../outside`: it lies outside of the repository',
+    ],
+    [
+      'an include of a base',
+      {[fleet]: overlayOf('../base'), 'envs/base/tekton-ai.yaml': fleetOf('athena.txt')},
+      {'envs/base/athena.txt': '~/outside/athena.yaml'},
+      `envs/base/tekton-ai.yaml:6:13: cannot include \`athena.txt\`: ${leadsOut}`,
+    ],
     ['a fleet file that is a link', {}, {[fleet]: '~/outside/athena.yaml'}, `${fleet}:1:1: ${leadsOut}`],
     [
       'a file of variables that is a link',
@@ -309,4 +370,17 @@ it('does not take a folder for another whose name begins alike', async () => {
   await symlink('../repo-secret/b', join(base, 'repo/link'));
   await expect(disk.locate(join(base, 'as/link'))).rejects.toThrow(OutsideError);
   expect(await disk.locate(join(base, 'as/..a')).catch((error: NodeJS.ErrnoException) => error.code)).toBe('ENOENT');
+});
+
+test.each([
+  ['/a', '/a', true],
+  ['/a/b', '/a', true],
+  ['/a/..b', '/a', true],
+  ['/a-b', '/a', false],
+  ['/a-b/c', '/a', false],
+  ['/', '/a', false],
+  ['/b/a', '/a', false],
+  ['/a/../b', '/a', false],
+])('%s lies in %s: %s', (path, folder, expected) => {
+  expect(isIn(path, folder)).toBe(expected);
 });
