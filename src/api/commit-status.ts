@@ -13,7 +13,6 @@ export interface CommitReport {
 
 const stateOf: Readonly<Record<string, CommitState>> = {
   SourceApplied: 'pending',
-  Held: 'pending',
   RevisionReady: 'success',
   SourceInvalid: 'failure',
   PolicyViolation: 'failure',

@@ -61,6 +61,8 @@ test('says something of events that exist', () => {
 test('an event that names no commit, or is none of those, says nothing', () => {
   expect(reportOf(event('SourceInvalid'))).toBeUndefined();
   expect(reportOf(event('Exited', {revision: x}))).toBeUndefined();
+  // Said of a commit that was rolled back, too, whose failure stays.
+  expect(reportOf(event('Held', {revision: x}))).toBeUndefined();
 });
 
 test('a description is one line of 140 characters at most', () => {
