@@ -69,11 +69,23 @@ export interface Patch {
   readonly patch: Readonly<Record<string, unknown>>;
 }
 
+/** Where a text that may differ from place to place is from. */
+export interface VariableFields {
+  readonly default?: string | number | boolean;
+  /** Environment variable, beside `TEKTON_VAR_<name>`. */
+  readonly env?: string;
+  /** Relative to the document. */
+  readonly file?: string;
+  readonly description?: string;
+  readonly enum?: readonly (string | number | boolean)[];
+}
+
 /** Of one document. Of a fleet over bases they may say less, and `null`, until the layers are made one. */
 export interface FleetFields {
   readonly enabled?: boolean;
   readonly bases?: readonly string[];
   readonly patches?: readonly Patch[];
+  readonly variables?: Readonly<Record<string, VariableFields>>;
   readonly include?: readonly string[];
   readonly providers?: Readonly<Record<string, ProviderSpec>>;
   readonly defaults?: Omit<SpecialistFields, 'component'>;

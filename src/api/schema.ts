@@ -654,6 +654,36 @@ const fleetSpec = mapping(
       ),
       examples: [[{target: {name: '*'}, patch: {pull: 'IfNotPresent'}}]],
     },
+    variables: {
+      title: 'Variables',
+      description: 'Texts that stand for `${NAME}` in the documents of this fleet; they hold no secrets.',
+      type: 'object',
+      maxProperties: 256,
+      propertyNames: {pattern: variableName},
+      additionalProperties: mapping(
+        {
+          default: {type: ['string', 'number', 'boolean'], description: 'Where nothing else says a value.'},
+          env: {
+            type: 'string',
+            pattern: variableName,
+            description: 'Environment variable to read, after TEKTON_VAR_<name>.',
+            examples: ['AWS_REGION'],
+          },
+          file: {...text, description: 'File that holds the value, relative to this file; trimmed, at most 64 KiB.'},
+          description: {...text, description: 'What it is for.'},
+          enum: {
+            type: 'array',
+            items: {type: ['string', 'number', 'boolean']},
+            minItems: 1,
+            maxItems: 256,
+            description: 'What it may be.',
+            examples: [['eu', 'us']],
+          },
+        },
+        {title: 'Variable', description: 'Looked for in this order: --var, the environment, `file`, `default`.'},
+      ),
+      examples: [{REGION: {default: 'eu', enum: ['eu', 'us']}}],
+    },
     include: {
       type: 'array',
       items: text,

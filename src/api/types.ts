@@ -284,7 +284,17 @@ export type Origin =
   | {readonly type: 'base' | 'patch'; readonly file: string; readonly line?: number}
   | {readonly type: 'env'; readonly variable: string; readonly file?: string}
   | {readonly type: 'fleet-default'; readonly file: string; readonly line?: number}
+  | VariableOrigin
   | {readonly type: 'built-in'};
+
+/** A text with variables in it, wherever it is written. */
+export interface VariableOrigin {
+  readonly type: 'variable';
+  /** At least one; `environment` stands for `--var`, too, which goes before it. */
+  readonly variables: readonly {readonly name: string; readonly from: 'environment' | 'file' | 'default'}[];
+  readonly file: string;
+  readonly line?: number;
+}
 
 /** One declared specialist, ready to be compared with what runs. Secrets are still references. */
 export interface Desired {

@@ -13,7 +13,7 @@ import {fleetFileName, findFleetFile} from '../spec/find.js';
 import {loadFleets} from '../spec/load.js';
 import type {CommandContext} from './context.js';
 import {shortPath} from './errors.js';
-import {loadPaths, meant, nearestFile, noneIsMeant} from './load.js';
+import {loadPaths, meant, nearestFile, noneIsMeant, withVariables} from './load.js';
 import type {FileOptions} from './options.js';
 
 export interface Sides {
@@ -59,12 +59,12 @@ async function isPath(text: string, file: string): Promise<boolean> {
 async function againstFiles(context: CommandContext, options: FileOptions, file: string): Promise<Sides> {
   const {cwd} = context;
   const paths = options.files.length > 0 ? options.files : [await nearestFile(cwd)];
-  const now = await loadPaths(context, paths);
+  const now = await loadPaths(context, paths, options.variables);
   const here = paths[0] === undefined || paths[0] === '-' ? cwd : await folderOf(path.resolve(cwd, paths[0]));
   const root = await realpath(await folderOf(file));
   const real = await realpath(file);
   const name = shortPath(file, cwd);
-  const before = await loadOther(context, {
+  const before = await loadOther(withVariables(context, options), {
     paths: [real],
     root,
     as: here,
@@ -109,8 +109,8 @@ async function againstCommit(context: CommandContext, options: FileOptions, ref:
     else if (moved.length > 0) remarks.push(`${shown} is ${moved.join(', ')} in ${name}`);
   }
   const paths = counterparts.flatMap(({now}) => now ?? []);
-  const now = paths.length === 0 ? [] : await loadPaths(context, paths);
-  const before = await loadCommit(context, {repository, files, counterparts, what: name, ref});
+  const now = paths.length === 0 ? [] : await loadPaths(context, paths, options.variables);
+  const before = await loadCommit(withVariables(context, options), {repository, files, counterparts, what: name, ref});
   return {now, before, name, against: `${name} (${commit.slice(0, 12)})`, commit, remarks};
 }
 

@@ -107,4 +107,16 @@ export function collect(value: string, previous: readonly string[]): readonly st
   return [...previous, value];
 }
 
+/** `NAME=VALUE` of `--var`, gathered by name; the last of a name counts. @throws {InvalidArgumentError} */
+export function collectVariables(
+  text: string,
+  previous: Readonly<Record<string, string>>,
+): Readonly<Record<string, string>> {
+  const [, name, value] = /^([A-Za-z_]\w*)=(.+)$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined) {
+    throw new InvalidArgumentError('Expected NAME=VALUE, such as REGION=eu.');
+  }
+  return {...previous, [name]: value};
+}
+
 export const outputFormats: readonly OutputFormat[] = ['table', 'wide', 'json', 'yaml', 'name'];

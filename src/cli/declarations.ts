@@ -4,7 +4,7 @@ import {applyRecords} from './apply-records.js';
 import type {ApplyFlags} from './apply-records.js';
 import type {CommandContext} from './context.js';
 import type {PreparedSource} from './git-declared.js';
-import {loadAll, meant, nearestFile, noneIsMeant} from './load.js';
+import {loadAll, meant, nearestFile, noneIsMeant, withVariables} from './load.js';
 import type {FileOptions} from './options.js';
 
 export interface Declarations {
@@ -19,8 +19,13 @@ export interface Declarations {
  */
 export async function loadDeclarations(context: CommandContext, options: FileOptions): Promise<Declarations> {
   const {files, git, namespace} = options;
+  // Whether a repository has such a variable shows later, and its policy decides whether it counts.
+  const varied = withVariables(context, options);
   const paths = files.length > 0 ? files : git ? [] : [await nearestFile(context.cwd)];
-  const all = paths.length === 0 ? {fleets: [], gitSources: []} : await loadAll(context, paths);
+  const all =
+    paths.length === 0
+      ? {fleets: [], gitSources: []}
+      : await loadAll(git ? varied : context, paths, git ? {} : options.variables);
   const declared = all.gitSources.filter(source => (namespace ?? source.namespace) === source.namespace);
   const fleets = meant(all.fleets, options);
   if (declared.length === 0 && !git) {
@@ -31,7 +36,7 @@ export async function loadDeclarations(context: CommandContext, options: FileOpt
   const {prepareSource, sourceOfFlags, fleetsOf} = await import('./git-declared.js');
   const flagged = git ? [sourceOfFlags(git, {cwd: context.cwd, namespace: namespace ?? 'default'})] : [];
   const sources: PreparedSource[] = [];
-  for (const source of [...declared, ...flagged]) sources.push(await prepareSource(context, source));
+  for (const source of [...declared, ...flagged]) sources.push(await prepareSource(varied, source));
   return {fleets: [...fleets, ...fleetsOf(sources)], sources};
 }
 

@@ -114,7 +114,9 @@ function inWords(error: GitSourceError, {name, namespace, spec}: DeclaredGitSour
 /** The source is recorded, and paths lead to the new files. To be called before its fleets are recorded. */
 export async function recordSource({home}: CommandContext, prepared: PreparedSource): Promise<void> {
   const {declared, candidate, repository} = prepared;
-  const overrides = candidate?.fleets[0]?.overrides;
+  // Of several fleets each records the values of its own variables.
+  const all = candidate?.fleets.map(fleet => fleet.overrides) ?? [];
+  const overrides = all.length === 0 ? undefined : (Object.assign({}, ...all) as Record<string, string>); // what these are
   await updateGitSource(home, declared, before => recordOf(declared, before, overrides ?? before?.overrides ?? {}));
   if (candidate) await repository.switchTo(candidate.commit.id);
 }

@@ -3,6 +3,7 @@ import {Readable} from 'node:stream';
 import {exitCodes, TektonError} from '../api/errors.js';
 import type {LoadedFleet} from '../api/types.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
+import {variablePrefix} from '../spec/environment.js';
 import {fleetFileName, findFleetFile} from '../spec/find.js';
 import {loadDocuments, loadFleets} from '../spec/load.js';
 import type {Loaded} from '../spec/load.js';
@@ -18,21 +19,45 @@ import type {FileOptions, GlobalOptions} from './options.js';
  * @throws {SourceUnavailableError}
  */
 export async function loadSources(context: CommandContext, options: FileOptions): Promise<readonly LoadedFleet[]> {
-  const fleets = await loadPaths(context, options.files.length > 0 ? options.files : [await nearestFile(context.cwd)]);
+  const paths = options.files.length > 0 ? options.files : [await nearestFile(context.cwd)];
+  const fleets = await loadPaths(context, paths, options.variables);
   const found = meant(fleets, options);
   if (found.length === 0) throw noneIsMeant(fleets);
   return found;
 }
 
 /** The fleets that these files, folders and `-` declare. @throws as above */
-export async function loadPaths(context: CommandContext, paths: readonly string[]): Promise<readonly LoadedFleet[]> {
-  return (await loadAll(context, paths)).fleets;
+export async function loadPaths(
+  context: CommandContext,
+  paths: readonly string[],
+  variables: FileOptions['variables'] = {},
+): Promise<readonly LoadedFleet[]> {
+  return (await loadAll(context, paths, variables)).fleets;
 }
 
 /** All that they declare, git sources included. @throws as above */
-export function loadAll(context: CommandContext, paths: readonly string[]): Promise<Loaded> {
+export function loadAll(
+  context: CommandContext,
+  paths: readonly string[],
+  variables: FileOptions['variables'] = {},
+): Promise<Loaded> {
   const {cwd, environment} = context;
-  return loadDocuments({paths, cwd, environment, readStdin: () => context.openStdin(), shippedExpertise});
+  return loadDocuments({paths, cwd, environment, variables, readStdin: () => context.openStdin(), shippedExpertise});
+}
+
+/** As if the environment said what `--var` says: for what is loaded where there may be no variable of the name. */
+export function withVariables(
+  context: CommandContext,
+  {variables = {}}: Pick<FileOptions, 'variables'>,
+): CommandContext {
+  const said = Object.entries(variables).map(([name, value]) => [`${variablePrefix}${name}`, value] as const);
+  return {...context, environment: {...context.environment, ...Object.fromEntries(said)}};
+}
+
+/** With the values that a fleet's variables had when it was applied, where the environment says none. */
+export function asApplied(context: CommandContext, {overrides}: Pick<LoadedFleet, 'overrides'>): CommandContext {
+  const recorded = Object.entries(overrides).filter(([variable]) => variable.startsWith(variablePrefix));
+  return {...context, environment: {...Object.fromEntries(recorded), ...context.environment}};
 }
 
 /** Those that `-n` and `--fleet` leave. */

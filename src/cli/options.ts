@@ -11,6 +11,8 @@ export interface GlobalOptions {
 export interface FileOptions extends GlobalOptions {
   /** `-f` in order: files, folders, `-`. Empty: tekton-ai.yaml in the current or a parent folder. */
   readonly files: readonly string[];
+  /** `--var`, by name. */
+  readonly variables?: Readonly<Record<string, string>>;
   /** `--git` and its companions, of the verbs that have them: a git source in place of files, or beside those of `-f`. */
   readonly git?: GitFlags;
 }

@@ -47,7 +47,9 @@ export async function checkDocument(
   const wrong = (await validate(kind, layer.value)).filter(({path, at}) => at !== 'inside' || !layer.isOpen(path));
   const problems = [
     ...layer.problems,
-    ...wrong.map(({path, at, message, hint}) => source.problem(path, at === 'key' ? 'key' : 'value', message, hint)),
+    ...wrong
+      .filter(({path, at}) => at === 'key' || !source.isOpen?.(path))
+      .map(({path, at, message, hint}) => source.problem(path, at === 'key' ? 'key' : 'value', message, hint)),
   ];
   const literal = literalSecrets(source).filter(({path}) => !wrong.some(problem => isWithin(path, problem.path)));
   problems.push(...literal.map(({path, message}) => source.problem(path, 'value', message, secretHint)));

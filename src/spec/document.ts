@@ -3,6 +3,7 @@ import {isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments}
 import type {Alias, Node, Pair, YAMLMap} from 'yaml';
 import type {Problem} from '../api/errors.js';
 import {maskKeys} from '../api/mask.js';
+import type {Origin} from '../api/types.js';
 import type {Path} from '../api/validate.js';
 import {kindOf} from '../api/validate.js';
 import {maxDepth, tooDeepAt} from './depth.js';
@@ -23,6 +24,9 @@ export interface Written {
   readonly by: 'own' | 'base' | 'patch';
 }
 
+/** The variables that a value was made with. */
+export type Used = Extract<Origin, {type: 'variable'}>['variables'];
+
 /** One document of a file. */
 export interface SourceDocument {
   readonly file: string;
@@ -36,6 +40,10 @@ export interface SourceDocument {
   has(path: Path): boolean;
   /** A scalar without quotes. */
   isPlain(path: Path): boolean;
+  /** Variables whose values are in the text there. */
+  usedAt?(path: Path): Used | undefined;
+  /** A variable of the text there has no value, which is told. */
+  isOpen?(path: Path): boolean;
   problem(path: Path, at: 'key' | 'value', message: string, hint?: string): Problem;
 }
 
@@ -77,7 +85,9 @@ export function parse(source: SourceText): Parsed {
     const faults = [...document.errors, ...document.warnings];
     if (faults.length > 0) {
       problems.push(
-        ...faults.slice(0, maxProblems).map(fault => problemAt(fault.pos[0], explain(fault.code, fault.message))),
+        ...faults
+          .slice(0, maxProblems)
+          .map(({pos: [at], code, message}) => problemAt(at, explain(code, message), quoteHint(source.text, at))),
       );
       continue;
     }
@@ -264,6 +274,15 @@ function offsetOf(node: Node | null | undefined): number {
 
 function isEmpty(node: Node | null): boolean {
   return node === null || (isScalar(node) && node.value === null && (node.source ?? '') === '');
+}
+
+/** `{a: ${X}}` is no YAML: a brace within braces begins a mapping. */
+function quoteHint(text: string, offset: number): string | undefined {
+  const from = text.lastIndexOf('\n', offset - 1) + 1;
+  const to = text.indexOf('\n', offset);
+  const name = /\$\{([A-Za-z_]\w*)\}/.exec(text.slice(from, to === -1 ? undefined : to))?.[1];
+  if (name === undefined) return undefined;
+  return `within {…} and […] a variable stands in quotes, and is text then: "\${${name}}"; others go on lines of their own`;
 }
 
 /** yaml's messages are for people who know its terms; these are the ones that operators meet. */

@@ -74,6 +74,9 @@ export class Overrides {
   }
 }
 
+/** What `${REGION}` is worth: `TEKTON_VAR_REGION`. */
+export const variablePrefix = 'TEKTON_VAR_';
+
 /** Whether a variable changes what is declared; all others are none of a load's business. */
 export function isOverride(variable: string): boolean {
   return (

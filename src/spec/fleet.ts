@@ -126,6 +126,8 @@ export function effective<K extends keyof Omit<SpecialistFields, 'component'>>(
 export function originAt(type: 'file' | 'fleet-default', source: SourceDocument, path: Path): Origin {
   const {document, path: within, by} = source.written(path);
   const place = {file: document.path ?? document.file, line: document.place(within).line};
+  const variables = document.usedAt?.(within);
+  if (variables) return {type: 'variable', variables, ...place};
   return {type: type === 'file' && by !== 'own' ? by : type, ...place};
 }
 

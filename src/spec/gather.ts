@@ -3,6 +3,7 @@ import {dirname, join} from 'node:path';
 import type {ExpertiseDocument, FleetDocument, GitSourceDocument, SpecialistDocument} from '../api/documents.js';
 import {SourceUnavailableError} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
+import type {Trust} from '../api/policy.js';
 import type {Source} from '../api/types.js';
 import type {Path} from '../api/validate.js';
 import {layersOf} from './bases.js';
@@ -12,10 +13,14 @@ import {compose} from './compose.js';
 import type {Layer} from './compose.js';
 import type {SourceDocument} from './document.js';
 import {envFileName} from './environment.js';
+import type {Variables as Environment} from './environment.js';
 import {expand} from './glob.js';
 import type {Expansion} from './glob.js';
 import {isFleet, isGitSource, Reader} from './reader.js';
 import type {Content, Input} from './reader.js';
+import {substitute} from './substitute.js';
+import {variablesOf} from './variables.js';
+import type {FleetVariables} from './variables.js';
 import {anywhere, filesWithin, OutsideError} from './within.js';
 import type {Files, Within} from './within.js';
 
@@ -31,6 +36,12 @@ export interface GatherOptions {
    * relative to that.
    */
   readonly within?: Within;
+  /** Where values of variables are looked up, as far as `trust` lets it. */
+  readonly environment: Environment;
+  /** Values of variables by name, as a person gave them: before all others. */
+  readonly variables?: Readonly<Record<string, string>>;
+  /** What a repository's files may do while they are loaded. Absent: they are the operator's own, and may do all. */
+  readonly trust?: Trust;
 }
 
 /** All documents of one fleet-to-be. */
@@ -45,6 +56,7 @@ export interface Group {
   readonly files: readonly string[];
   readonly watch: readonly string[];
   readonly notices: readonly string[];
+  readonly variables: Pick<FleetVariables, 'values' | 'recorded'>;
   /** So much is wrong that nothing can be said of the whole; all of it is told. */
   readonly isBroken: boolean;
 }
@@ -68,7 +80,7 @@ export async function gather(options: GatherOptions): Promise<Gathered> {
   const inputs = await Promise.all([...new Set(options.paths)].map(path => reader.inputsOf(path)));
   const read: Input[] = [...new Map(inputs.flat().map(input => [input.path ?? '-', input])).values()];
   const groups: Group[] = [];
-  for (const fleet of await fleetsOf(read, reader)) groups.push(await fleetGroup(fleet, reader));
+  for (const fleet of await fleetsOf(read, reader)) groups.push(await fleetGroup(fleet, reader, options));
   const taken = new Set(groups.flatMap(group => group.files));
   const bare = read.filter(({path, documents}) => !documents.some(isFleet) && (path === undefined || !taken.has(path)));
   for (const input of read) await tellAmbiguous(input, reader);
@@ -110,18 +122,26 @@ function folderOf({path}: Input, reader: Reader): string {
   return path === undefined ? reader.cwd : dirname(path);
 }
 
-async function fleetGroup({input, found}: FleetInput, reader: Reader): Promise<Group> {
+async function fleetGroup({input, found}: FleetInput, reader: Reader, options: GatherOptions): Promise<Group> {
   const folder = folderOf(input, reader);
+  const variables = await variablesOf(
+    found.layers.map(({document}) => document),
+    {
+      ...{environment: options.environment, given: options.variables ?? {}, trust: options.trust},
+      ...{disk: reader.disk, cwd: reader.cwd},
+    },
+  );
+  const filled = new Filled(variables, reader);
   const layers: Layer[] = [];
-  const files = new Set([...(input.path === undefined ? [] : [input.path]), ...found.files]);
+  const files = new Set([...(input.path === undefined ? [] : [input.path]), ...found.files, ...variables.files]);
   const folders = new Set(found.folders);
   const notices: string[] = [];
   let {isBroken} = found;
   for (const {document, folder: from, companions, by} of found.layers) {
-    const {fleets, ...own} = await reader.contentOf([document]);
-    const beside = await reader.contentOf(companions);
+    const {fleets, ...own} = await filled.contentOf([document]);
+    const beside = await filled.contentOf(companions);
     for (const fleet of fleets) {
-      const included = await readIncludes(fleet, from, reader);
+      const included = await readIncludes(fleet, from, reader, filled);
       for (const file of included.files) files.add(file);
       for (const base of included.bases) folders.add(base);
       notices.push(...included.notices);
@@ -135,13 +155,43 @@ async function fleetGroup({input, found}: FleetInput, reader: Reader): Promise<G
     }
   }
   return {
-    ...(await oneOf(layers, isBroken, reader)),
+    ...(await oneOf(layers, isBroken, reader, filled)),
     source: input.path === undefined ? {type: 'stdin'} : {type: 'files', paths: [input.path]},
     folder,
     files: [...files],
-    watch: [...files, ...folders, join(folder, envFileName)],
+    watch: [...files, ...folders, ...variables.watch, join(folder, envFileName)],
     notices,
+    variables,
   };
+}
+
+/** Documents of a fleet with its variables filled in, each once. */
+class Filled {
+  isBroken: boolean;
+  private readonly known = new Map<SourceDocument, SourceDocument>();
+
+  constructor(
+    private readonly variables: FleetVariables,
+    private readonly reader: Reader,
+  ) {
+    reader.problems.push(...variables.problems);
+    this.isBroken = variables.problems.length > 0;
+  }
+
+  contentOf(documents: readonly SourceDocument[]): Promise<Content> {
+    if (this.variables.values.size === 0) return this.reader.contentOf(documents);
+    return this.reader.contentOf(documents.map(document => this.fill(document)));
+  }
+
+  private fill(document: SourceDocument): SourceDocument {
+    const known = this.known.get(document);
+    if (known) return known;
+    const {document: filled, problems} = substitute(document, this.variables.values);
+    this.known.set(document, filled);
+    this.reader.problems.push(...problems);
+    this.isBroken ||= problems.length > 0;
+    return filled;
+  }
 }
 
 /** What the layers come to. One alone that patches nobody stays as it was written, and is checked whatever is wrong with it. */
@@ -149,6 +199,7 @@ async function oneOf(
   layers: readonly Layer[],
   isBroken: boolean,
   reader: Reader,
+  filled: Filled,
 ): Promise<Pick<Group, 'fleet' | 'specialists' | 'expertise' | 'isBroken'>> {
   const top = layers.at(-1);
   if (!top) throw new Error('internal error: a fleet without a document');
@@ -156,10 +207,10 @@ async function oneOf(
   const expertise = layers.toReversed().flatMap(layer => layer.expertise);
   const {fleet, specialists} = top;
   const isLayered = layers.length > 1 || 'bases' in fleet.value.spec || 'patches' in fleet.value.spec;
-  if (!isLayered) return {fleet, specialists, expertise, isBroken: false};
+  if (!isLayered) return {fleet, specialists, expertise, isBroken: filled.isBroken};
   const {source, problems} = compose(layers);
   reader.problems.push(...problems, ...foreign(top));
-  if (isBroken || problems.length > 0) return {fleet, specialists: [], expertise, isBroken: true};
+  if (isBroken || filled.isBroken || problems.length > 0) return {fleet, specialists: [], expertise, isBroken: true};
   const whole = await reader.contentOf([source]);
   return {fleet: whole.fleets[0] ?? fleet, specialists: [], expertise, isBroken: whole.isBroken};
 }
@@ -175,7 +226,7 @@ function foreign({fleet, specialists}: Layer): readonly Problem[] {
   });
 }
 
-async function readIncludes(fleet: Declared<FleetDocument>, folder: string, reader: Reader) {
+async function readIncludes(fleet: Declared<FleetDocument>, folder: string, reader: Reader, filled: Filled) {
   const files = new Set<string>();
   const bases = new Set<string>();
   const contents: Content[] = [];
@@ -200,7 +251,7 @@ async function readIncludes(fleet: Declared<FleetDocument>, folder: string, read
     for (const file of expansion.files) {
       if (file === fleet.source.path || files.has(file)) continue;
       try {
-        const content = await reader.contentOf(await reader.file(file));
+        const content = await filled.contentOf(await reader.file(file));
         files.add(file);
         contents.push(content);
         const wrong = content.fleets.map(({source}) =>
@@ -254,6 +305,7 @@ async function bareGroups(inputs: readonly Input[], reader: Reader): Promise<Gro
     files,
     watch: [...files, ...folders, join(folder, envFileName)],
     notices: [],
+    variables: {values: new Map(), recorded: {}},
     isBroken: false,
   }));
 }

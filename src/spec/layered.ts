@@ -87,6 +87,11 @@ export class Layered implements SourceDocument {
     return isWhole && at.document.isPlain(at.path);
   }
 
+  isOpen(path: Path): boolean {
+    const {at, isWhole} = this.find(path);
+    return isWhole && at.document.isOpen?.(at.path) === true;
+  }
+
   problem(path: Path, at: 'key' | 'value', message: string, hint?: string): Problem {
     const {document, path: within} = this.written(path);
     return document.problem(within, at, message, hint);

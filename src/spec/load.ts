@@ -1,10 +1,16 @@
 /** Files to desired state. The one door: what comes out is typed, checked and complete, or nothing does. */
 import {isAbsolute, join} from 'node:path';
 import {rollbackDefaults} from '../api/defaults.js';
-import {InvalidInputError, PolicyViolationError, SourceUnavailableError} from '../api/errors.js';
+import {
+  exitCodes,
+  InvalidInputError,
+  PolicyViolationError,
+  SourceUnavailableError,
+  TektonError,
+} from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
-import type {Trust} from '../api/policy.js';
 import type {GitSourceDocument} from '../api/documents.js';
+import {suggest} from '../api/suggest.js';
 import type {LoadedFleet} from '../api/types.js';
 import {checkWindows} from './check-windows.js';
 import {fleetDependencies} from './check-fleet-dependencies.js';
@@ -30,12 +36,10 @@ import {revisionOf} from './revision.js';
 import {OutsideError} from './within.js';
 
 export interface LoadOptions extends GatherOptions {
-  /** Where overrides are looked up, before `.env.tekton` beside the fleet file. Secrets are not looked up here. */
+  /** Where overrides are looked up, too, before `.env.tekton` beside the fleet file. Secrets are not looked up here. */
   readonly environment: Variables;
   /** Expertise that comes with tekton-ai; a component that is in neither place gets a generic one. */
   readonly shippedExpertise: ShippedExpertise;
-  /** What a repository's files may do while they are loaded. Absent: they are the operator's own, and may do all. */
-  readonly trust?: Trust;
 }
 
 /** Everything that files declare. */
@@ -63,6 +67,8 @@ export async function loadDocuments(options: LoadOptions): Promise<Loaded> {
     throw new SourceUnavailableError('cannot load a fleet: no file was named', {hint});
   }
   const {groups: all, gitSources, problems, order, disk, nameOf} = await gather(options);
+  // That a repository has none of the name shows when it is read.
+  if (gitSources.length === 0) refuseUnknown(options.variables ?? {}, all);
   const groups = all.filter(group => !group.isBroken);
   const read = await Promise.all(groups.map(group => withEnvironment(group, options.environment, {disk, nameOf})));
   const links = options.within
@@ -99,7 +105,7 @@ export async function loadDocuments(options: LoadOptions): Promise<Loaded> {
         ...(revision !== undefined && {revision}),
         ...(envFile !== undefined && {envFile}),
         specialists,
-        overrides: fleet.overrides.recorded,
+        overrides: {...fleet.overrides.recorded, ...fleet.group.variables.recorded},
       };
     }),
   );
@@ -112,6 +118,18 @@ function declaredTwice(gitSources: readonly Declared<GitSourceDocument>[]): read
     const id = ids[index] ?? '';
     if (ids.indexOf(id) === index) return [];
     return source.problem(['metadata', 'name'], 'value', `the git source \`${id}\` is declared twice`);
+  });
+}
+
+/** @throws {TektonError} (exit code 4) a value was given for a variable that no fleet has: a slip of the pen */
+function refuseUnknown(given: Readonly<Record<string, string>>, groups: readonly Group[]): void {
+  const known = new Set(groups.flatMap(({variables}) => [...variables.values.keys()]));
+  const unknown = Object.keys(given).find(name => !known.has(name));
+  if (unknown === undefined) return;
+  const declared = known.size === 0 ? 'they declare none' : `declared are ${[...known].join(', ')}`;
+  throw new TektonError(`the files declare no variable \`${unknown}\``, {
+    exitCode: exitCodes.invalidInput,
+    hint: suggest(unknown, [...known]) ?? declared,
   });
 }
 

@@ -11,7 +11,7 @@ import {reportConvergence} from '../report.js';
 import {selectOne} from '../select.js';
 import {qualifiedName} from '../view.js';
 import {describeSource} from '../../reconciler/desired.js';
-import {loadSources} from '../load.js';
+import {asApplied, loadSources} from '../load.js';
 
 const timeoutMs = 60_000;
 
@@ -40,7 +40,7 @@ export const run: Command<DeleteOptions> = async (context, [name = ''], options)
 
 async function refuseDeclared(context: CommandContext, record: FleetRecord, aiId: string): Promise<void> {
   if (record.source.type !== 'files') return;
-  const loaded = await loadSources(context, {files: record.source.paths}).catch((error: unknown) => {
+  const loaded = await loadSources(asApplied(context, record), {files: record.source.paths}).catch((error: unknown) => {
     // A file that is gone declares nothing; one that can't be read, or is wrong, may.
     if (error instanceof SourceUnavailableError && !record.files.some(file => existsSync(file))) return [];
     throw error;

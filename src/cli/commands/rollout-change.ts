@@ -7,7 +7,7 @@ import {readFleetRecords, updateFleet} from '../../registry/fleet-records.js';
 import {readRevisions} from '../../registry/revisions.js';
 import type {Command, CommandContext} from '../context.js';
 import {converge} from '../converge.js';
-import {loadSources} from '../load.js';
+import {asApplied, loadSources} from '../load.js';
 import {inScope} from '../observe.js';
 import type {RolloutChangeOptions} from '../options.js';
 import {writeLine} from '../output.js';
@@ -94,9 +94,10 @@ async function changeFleet(
 }
 
 /** What the fleet's files say now; standard input says it again with the next apply. */
-async function declaredBySource(context: CommandContext, {source, name, namespace}: FleetRecord) {
+async function declaredBySource(context: CommandContext, record: FleetRecord) {
+  const {source, name, namespace} = record;
   if (source.type !== 'files') return [];
-  const loaded = await loadSources(context, {files: source.paths, fleet: name, namespace});
+  const loaded = await loadSources(asApplied(context, record), {files: source.paths, fleet: name, namespace});
   return loaded.flatMap(fleet => fleet.specialists);
 }
 

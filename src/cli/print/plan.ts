@@ -2,9 +2,9 @@
 import {maskKeys} from '../../api/mask.js';
 import type {FieldChange, Json, Origin} from '../../api/types.js';
 import type {Action, Plan} from '../../reconciler/types.js';
-import {shortPath} from '../errors.js';
 import {qualifiedName} from '../view.js';
 import {countText} from './amounts.js';
+import {originText} from './origin.js';
 import type {Style} from './style.js';
 
 export interface PlanTextOptions {
@@ -60,8 +60,8 @@ function actionLines(action: Action, options: PlanTextOptions): readonly string[
       const what = `${spec.component}, ${spec.provider}:${spec.model}`;
       const because = reason === '' ? '' : `: ${reason}`;
       const overrides = Object.entries(desired.origins)
-        .filter(([, origin]) => origin.type === 'env')
-        .map(([path, origin]) => `      ${path}: ${valueText(desired.declared[path])}${originText(origin, options)}`);
+        .filter(([, origin]) => origin.type === 'env' || origin.type === 'variable')
+        .map(([path, origin]) => `      ${path}: ${valueText(desired.declared[path])}${originNote(origin, options)}`);
       return [`${style.good('  + create')} ${qualifiedName(desired)} (${what})${because}`, ...overrides];
     }
     case 'reconfigure':
@@ -92,7 +92,7 @@ function actionLines(action: Action, options: PlanTextOptions): readonly string[
 
 function changeLine({path, from, to, origin}: FieldChange, options: PlanTextOptions): string {
   const arrow = options.style.dim('->');
-  return `      ${path}: ${valueText(from)} ${arrow} ${valueText(to)}${originText(origin, options)}`;
+  return `      ${path}: ${valueText(from)} ${arrow} ${valueText(to)}${originNote(origin, options)}`;
 }
 
 const longestValue = 72;
@@ -104,27 +104,9 @@ function valueText(value: Json | undefined): string {
 }
 
 /** "  (tekton-ai.yaml:12)", "  (ATHENA_AI_MODEL in .env.tekton)" */
-function originText(origin: Origin | undefined, {cwd, style}: PlanTextOptions): string {
-  const text = origin === undefined ? '' : placeOf(origin, cwd);
+function originNote(origin: Origin | undefined, {cwd, style}: PlanTextOptions): string {
+  const text = origin === undefined ? '' : originText(origin, cwd);
   return text === '' ? '' : `  ${style.dim(`(${text})`)}`;
-}
-
-function placeOf(origin: Origin, cwd: string): string {
-  const place = (file: string, line: number | undefined) =>
-    line === undefined ? shortPath(file, cwd) : `${shortPath(file, cwd)}:${line}`;
-  switch (origin.type) {
-    case 'file':
-      return place(origin.file, origin.line);
-    case 'base':
-    case 'patch':
-      return `${origin.type}, ${place(origin.file, origin.line)}`;
-    case 'fleet-default':
-      return `defaults, ${place(origin.file, origin.line)}`;
-    case 'env':
-      return origin.file === undefined ? origin.variable : `${origin.variable} in ${shortPath(origin.file, cwd)}`;
-    case 'built-in':
-      return 'built-in';
-  }
 }
 
 function massPruneLine({fleet, namespace}: Plan, style: Style): string {

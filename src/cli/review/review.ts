@@ -7,6 +7,7 @@ import type {FieldChange, Json, LoadedFleet, Origin} from '../../api/types.js';
 import {recordId} from '../../reconciler/desired.js';
 import type {Action, Plan} from '../../reconciler/types.js';
 import {countText} from '../print/amounts.js';
+import {variablesText} from '../print/origin.js';
 import {differs, summary} from '../print/plan.js';
 
 /** Version of the JSON; a field that is added leaves it as it is. specs/review.schema.json describes it. */
@@ -208,7 +209,7 @@ function overrides(
   placeOf: PlaceOf,
 ): readonly ReviewedChange[] {
   return Object.entries(origins)
-    .filter(([, origin]) => origin.type === 'env')
+    .filter(([, origin]) => origin.type === 'env' || origin.type === 'variable')
     .map(([field, origin]) => changeOf({path: field, from: undefined, to: declared[field], origin}, placeOf));
 }
 
@@ -245,7 +246,12 @@ function originOf(origin: Origin | undefined, placeOf: PlaceOf): ReviewedOrigin 
     'file' in origin && origin.file !== undefined
       ? placeOf(origin.file, 'line' in origin ? origin.line : undefined)
       : undefined;
-  return {type: origin.type, ...(origin.type === 'env' && {variable: origin.variable}), ...place};
+  return {
+    type: origin.type,
+    ...(origin.type === 'env' && {variable: origin.variable}),
+    ...(origin.type === 'variable' && {variable: variablesText(origin.variables)}),
+    ...place,
+  };
 }
 
 /** Without what looks like a key, and whole where a field's name says that it is one. */

@@ -58,6 +58,8 @@ export function originText({type, file, line, variable}: ReviewedOrigin): string
       return `defaults, ${place}`;
     case 'env':
       return place === '' ? (variable ?? '') : `${variable ?? ''} in ${place}`;
+    case 'variable':
+      return `${variable ?? ''}, ${place}`;
     case 'built-in':
       return 'built-in';
   }

@@ -1,7 +1,7 @@
 /** The verbs that change what runs. */
 import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
-import {collect, parseBoolean, parseDuration, parsePositive} from '../arguments.js';
+import {collect, collectVariables, parseBoolean, parseDuration, parsePositive} from '../arguments.js';
 import type {AgainstOptions, DeleteOptions, ReviewFormat, SteadyFlags} from '../options.js';
 import type {Choose} from '../program.js';
 import {addRollout} from './rollout.js';
@@ -12,6 +12,7 @@ interface Raw {
   readonly namespace?: string;
   readonly fleet?: string;
   readonly file: readonly string[];
+  readonly var: Readonly<Record<string, string>>;
   readonly timeout: number;
   readonly yes?: true;
   readonly wait?: true;
@@ -197,6 +198,11 @@ function verb(program: Commander, name: string, description: string): Commander 
       new Option('-f, --file <path>', 'file, folder or - (repeatable)')
         .argParser(collect)
         .default([], 'the nearest tekton-ai.yaml'),
+    )
+    .addOption(
+      new Option('--var <name=value>', "value of one of the fleet's variables (repeatable)")
+        .argParser(collectVariables)
+        .default({}, 'environment, file or default of each'),
     );
 }
 
@@ -234,7 +240,12 @@ function files(raw: Raw) {
     ...(interval !== undefined && {intervalSeconds: interval / 1000}),
     ...(name !== undefined && {name}),
   };
-  return {...scope(raw), files: raw.file, ...(git && {git})};
+  return {
+    ...scope(raw),
+    files: raw.file,
+    ...(Object.keys(raw.var).length > 0 && {variables: raw.var}),
+    ...(git && {git}),
+  };
 }
 
 function scope({namespace, fleet}: Raw) {
