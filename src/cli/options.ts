@@ -72,6 +72,12 @@ export interface ValidateOptions extends FileOptions {
   readonly output: ReviewFormat;
 }
 
+export interface ConfigViewOptions extends FileOptions {
+  /** Whether each value says where it is from. */
+  readonly sources: boolean;
+  readonly output: 'yaml' | 'json';
+}
+
 export type DeleteOptions = GlobalOptions;
 
 export interface PlanVerbOptions extends FileOptions {

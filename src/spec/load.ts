@@ -31,9 +31,12 @@ import {checkPolicy} from './policy-check.js';
 import type {PolicyFacts} from './policy-check.js';
 import {gitSourceOf} from './git-source.js';
 import type {DeclaredGitSource} from './git-source.js';
-import {knownProviders} from './providers.js';
+import {declaredProviders, knownProviders} from './providers.js';
+import type {DeclaredProviders} from './providers.js';
 import {revisionOf} from './revision.js';
 import {OutsideError} from './within.js';
+
+export type {DeclaredProviders} from './providers.js';
 
 export interface LoadOptions extends GatherOptions {
   /** Where overrides are looked up, too, before `.env.tekton` beside the fleet file. Secrets are not looked up here. */
@@ -47,6 +50,8 @@ export interface Loaded {
   /** In their order; bare Specialist documents make up the implicit fleet `default`, which comes last. */
   readonly fleets: readonly LoadedFleet[];
   readonly gitSources: readonly DeclaredGitSource[];
+  /** Of each fleet, whether a specialist has them or not. */
+  readonly providers: ReadonlyMap<LoadedFleet, DeclaredProviders>;
 }
 
 /** The fleets alone, of `loadDocuments`. Empty where there are other documents only. @throws as `loadDocuments` */
@@ -109,7 +114,11 @@ export async function loadDocuments(options: LoadOptions): Promise<Loaded> {
       };
     }),
   );
-  return {fleets, gitSources: followed.map(({declared}) => declared)};
+  const declared = known.flatMap(({fleet, providers}, index) => {
+    const loaded = fleets[index];
+    return loaded ? [[loaded, declaredProviders(fleet, providers)] as const] : [];
+  });
+  return {fleets, gitSources: followed.map(({declared}) => declared), providers: new Map(declared)};
 }
 
 function declaredTwice(gitSources: readonly Declared<GitSourceDocument>[]): readonly Problem[] {

@@ -14,6 +14,42 @@ export interface KnownProvider {
   readonly defaultModel: {readonly model: string; readonly origin: Origin} | undefined;
 }
 
+/** What a fleet says of its providers, by name: files of references absolute, addresses of the environment filled in. */
+export type DeclaredProviders = Readonly<
+  Record<string, {readonly spec: Readonly<Record<string, Json>>; readonly origins: Readonly<Record<string, Origin>>}>
+>;
+
+/** Those that the fleet declares itself. `origins` are by dotted path within each. */
+export function declaredProviders(fleet: Fleet, known: ReadonlyMap<string, KnownProvider>): DeclaredProviders {
+  return Object.fromEntries(
+    Object.keys(fleet.fields.providers ?? {}).flatMap(name => {
+      const found = known.get(name);
+      return found ? [[name, asDeclared(found)] as const] : [];
+    }),
+  );
+}
+
+/** The key and address that are only built in stay so. */
+function asDeclared({spec, declared, origins, defaultModel}: KnownProvider): DeclaredProviders[string] {
+  const {name: _, apiKey, baseUrl, defaultModel: model, choices: __, ...rest} = spec;
+  const isSaid = (field: string): boolean =>
+    Object.keys(declared).some(path => path === `provider.${field}` || path.startsWith(`provider.${field}.`));
+  const said = {
+    ...rest,
+    ...(baseUrl !== undefined && isSaid('baseUrl') && {baseUrl}),
+    ...(apiKey && isSaid('apiKey') && {apiKey}),
+    ...(model !== undefined && {defaultModel: model}),
+  };
+  const from = Object.entries(origins).map(([path, origin]) => [path.replace(/^provider\./, ''), origin] as const);
+  return {
+    spec: said as unknown as Readonly<Record<string, Json>>, // an interface has no index signature
+    origins: {
+      ...Object.fromEntries(from),
+      ...(model !== undefined && defaultModel && {defaultModel: defaultModel.origin}),
+    },
+  };
+}
+
 /** By name. Providers whose type is missing or unknown are left out; that is told already. */
 export function knownProviders(fleet: Fleet): ReadonlyMap<string, KnownProvider> {
   const declared = Object.entries(fleet.fields.providers ?? {}).flatMap(([name, spec]) => {

@@ -213,6 +213,7 @@ describe('help', () => {
        diff                         the same; ends with 0 same, 1 differs, above 1
                                     error
        validate                     check the file, change nothing
+       config                       look at what the files declare
 
      Look and talk:
        get                          list specialists

@@ -73,8 +73,9 @@ async function nothingMeant(context: CommandContext, {namespace, fleet, files}: 
 
 /** Those that -f declares, else those that -n and --fleet leave, else all. */
 async function scopeOf(context: CommandContext, options: DownOptions): Promise<(fleet: FleetKey) => boolean> {
-  const {namespace, fleet, files} = options;
-  const {fleets, gitSources} = files.length > 0 ? await loadAll(context, files) : {fleets: [], gitSources: []};
+  const {namespace, fleet, files, variables} = options;
+  const {fleets, gitSources} =
+    files.length > 0 ? await loadAll(context, files, variables) : {fleets: [], gitSources: []};
   const sources = new Set(gitSources.map(recordId));
   const ofSources = readFleetRecords(context.home).filter(
     ({source}) => source.type === 'git' && sources.has(source.source),

@@ -15,7 +15,7 @@ export const run: Command<ValidateOptions> = async (context, args, options) => {
 
 const validate: Command<ValidateOptions> = async (context, _args, options) => {
   const paths = options.files.length > 0 ? options.files : [await nearestFile(context.cwd)];
-  const {fleets: all, gitSources} = await loadAll(context, paths);
+  const {fleets: all, gitSources} = await loadAll(context, paths, options.variables);
   const fleets = meant(all, options);
   if (fleets.length === 0 && gitSources.length === 0) throw noneIsMeant(all);
   const notices = fleets.flatMap(fleet => fleet.notices);

@@ -1,9 +1,11 @@
 /** The verbs that change what runs. */
 import {Option} from 'commander';
 import type {Command as Commander} from 'commander';
-import {collect, collectVariables, parseBoolean, parseDuration, parsePositive} from '../arguments.js';
+import {parseBoolean, parseDuration, parsePositive} from '../arguments.js';
 import type {AgainstOptions, DeleteOptions, ReviewFormat, SteadyFlags} from '../options.js';
 import type {Choose} from '../program.js';
+import {addConfig} from './config.js';
+import {fileOption, varOption} from './files.js';
 import {addRollout} from './rollout.js';
 import {addSourceVerbs} from './sources.js';
 
@@ -175,6 +177,8 @@ export function addChangingVerbs(program: Commander, choose: Choose): void {
       const raw = command.optsWithGlobals<Raw>();
       choose(() => import('../commands/validate.js'), [], {...files(raw), output: raw.output});
     });
+
+  addConfig(program, choose);
 }
 
 const againstOption = (): Option =>
@@ -191,19 +195,7 @@ function chooseAgainst(choose: Choose, options: AgainstOptions): void {
 
 /** A verb that reads fleet files. */
 function verb(program: Commander, name: string, description: string): Commander {
-  return program
-    .command(name)
-    .description(description)
-    .addOption(
-      new Option('-f, --file <path>', 'file, folder or - (repeatable)')
-        .argParser(collect)
-        .default([], 'the nearest tekton-ai.yaml'),
-    )
-    .addOption(
-      new Option('--var <name=value>', "value of one of the fleet's variables (repeatable)")
-        .argParser(collectVariables)
-        .default({}, 'environment, file or default of each'),
-    );
+  return program.command(name).description(description).addOption(fileOption()).addOption(varOption());
 }
 
 function steady({stableFor: stableForMs, failAfterCrashes, timeout}: Raw, command: Commander): SteadyFlags {
