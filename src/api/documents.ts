@@ -153,6 +153,7 @@ export interface GitSourceFields {
     readonly ssh?: {readonly allowedSigners: string};
     readonly gpg?: {readonly fingerprints: readonly string[]; readonly home?: string};
   };
+  readonly webhook?: {readonly host?: string; readonly port: number; readonly secret: SecretRef};
 }
 
 export interface GitSourceDocument {

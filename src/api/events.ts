@@ -49,6 +49,7 @@ export const eventReasons = [
   'VerificationFailed',
   'PolicyViolation',
   'Held',
+  'WebhookUnavailable',
   'FileSetAside',
   'RegistryHealed',
   'NotificationFailed',

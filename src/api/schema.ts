@@ -906,6 +906,30 @@ const gitSourceSpec = mapping(
       },
       {title: 'Verification', description: 'Who must have signed what is followed: ssh or gpg.'},
     ),
+    webhook: mapping(
+      {
+        port: {type: 'integer', minimum: 1, maximum: 65_535, description: 'Several sources may share one.'},
+        host: {
+          ...{type: 'string', pattern: '^[0-9A-Za-z.:_-]+$', default: '127.0.0.1'},
+          description: 'Address to listen on.',
+          examples: ['127.0.0.1', '0.0.0.0'],
+        },
+        secret: {
+          ...secret,
+          properties: {
+            ...secretProperties,
+            env: {...secretProperties.env, description: "Of the controller's own environment."},
+          },
+          description: "Key of the sender's HMAC, or GitLab's token; looked up by the controller.",
+        },
+      },
+      {
+        title: 'Listener for pushes',
+        required: ['port', 'secret'],
+        description: 'Where pushes are told: POST /hooks/<namespace>/<name>. The interval stays.',
+        examples: [{port: 45_900, secret: {env: 'HOOK_SECRET'}}],
+      },
+    ),
   },
   {title: 'Git source spec', required: ['url']},
 );

@@ -1,11 +1,12 @@
 /** Being the controller of a state folder: the leader lock, the loop, the socket, until somebody says stop. */
 import {rmSync} from 'node:fs';
 import {ConflictError, LockBusyError} from '../api/errors.js';
+import type {GitSourceRecord} from '../api/git-source.js';
 import {formatVersion} from '../api/types.js';
 import type {FleetStatus} from '../api/types.js';
 import {version} from '../api/version.js';
 import {Controller} from '../reconciler/controller.js';
-import type {Logger} from '../reconciler/ports.js';
+import type {Logger, Ports} from '../reconciler/ports.js';
 import {
   controllerSocketPath,
   findController,
@@ -25,6 +26,7 @@ import {parallel} from './converge.js';
 import {programFolder} from './package.js';
 import {keepExpiry} from './expiry.js';
 import {keepPresent} from './presence.js';
+import type {Webhooks} from './webhooks.js';
 import {wire} from './wire.js';
 
 export interface LeadOptions {
@@ -52,12 +54,14 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   const startedAt = new Date().toISOString();
   const socketPath = controllerSocketPath(home);
   const ports = wire({home, environment, log: options.log});
-  const controller = new Controller({
+  const controller: Controller = new Controller({
     ports,
     version,
     follow: true,
+    gitSources: records => webhooks.follow(records),
     parallel,
   });
+  const webhooks = webhooksOf(ports, controller);
   let server: ControllerServer | undefined;
   let leave: (() => Promise<void>) | undefined;
   let endExpiry: (() => Promise<void>) | undefined;
@@ -96,6 +100,7 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
   } finally {
     await leave?.();
     await endExpiry?.();
+    await webhooks.close();
     // First of all, so that those who are cut off look for another one to take over, and don't take us for it.
     if (leads) await removeControllerRecord(home).catch(() => undefined);
     server?.close();
@@ -104,6 +109,28 @@ export async function lead(context: CommandContext, options: LeadOptions): Promi
     if (leads) rmSync(socketPath, {force: true});
     await lock.release();
   }
+}
+
+/** Loaded by the first source that declares one. */
+function webhooksOf({log, secrets}: Ports, controller: Controller) {
+  let loading: Promise<Webhooks> | undefined;
+  const load = async (): Promise<Webhooks> => {
+    const {Webhooks: Listener} = await import('./webhooks.js');
+    return new Listener({
+      log,
+      resolve: secret => secrets.resolve(secret, undefined),
+      pushed: id => controller.pushed(id),
+      unavailable: (source, message) => controller.webhookUnavailable(source, message),
+    });
+  };
+  return {
+    follow: (records: readonly GitSourceRecord[]): void => {
+      if (!loading && !records.some(({spec}) => spec.webhook)) return;
+      loading ??= load();
+      void loading.then(webhooks => webhooks.follow(records));
+    },
+    close: async (): Promise<void> => (await loading)?.close(),
+  };
 }
 
 function stopRequest(signal: AbortSignal): {readonly asked: Promise<void>; readonly stop: () => void} {

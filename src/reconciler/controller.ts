@@ -4,6 +4,7 @@
  * controller observes and finishes.
  */
 import {describeError} from '../api/errors.js';
+import type {GitSourceRecord} from '../api/git-source.js';
 import type {FleetStatus} from '../api/types.js';
 import type {Worker} from '../runtime/runtime.js';
 import {EventLog} from './events.js';
@@ -17,7 +18,7 @@ import {Launcher} from './launcher.js';
 import {ModelMonitor} from './models.js';
 import {Ownerless} from './ownerless.js';
 import {startOrder} from './order.js';
-import type {FleetKey, Ports} from './ports.js';
+import type {FleetKey, Ports, SourceKey} from './ports.js';
 import {KeyedQueue} from './queue.js';
 import {registryFact, RegistrySync} from './registry-sync.js';
 import {observe} from './specialist.js';
@@ -36,6 +37,8 @@ export interface ControllerOptions {
   readonly only?: FleetKey;
   /** A person applies: what was changed by hand is put right, whatever the fleet's drift policy is. */
   readonly heal?: boolean;
+  /** Called with the records of all git sources whenever they were read. */
+  readonly gitSources?: (records: readonly GitSourceRecord[]) => void;
   /** Launches and stops under way at once. */
   readonly parallel: number;
 }
@@ -139,7 +142,9 @@ export class Controller {
       hold: (key, workers) =>
         events.add({type: 'Warning', reason: 'MassPruneHeld', message: heldText(key, workers), key}),
     });
-    this.#git = follow && ports.git ? new GitFollower({ports, git: ports.git, fleets, events}) : undefined;
+    const read = options.gitSources;
+    this.#git =
+      follow && ports.git ? new GitFollower({ports, git: ports.git, fleets, events, ...(read && {read})}) : undefined;
     const touch = (key: FleetKey): void => board.touch(key);
     const registryChanged = (): void => registry.request();
     const keeper = (this.#keeper = new Keeper({
@@ -216,6 +221,16 @@ export class Controller {
   /** Calls back with every fleet's status now and after each change, until the returned function is called. */
   subscribe(listener: (status: FleetStatus) => void): () => void {
     return this.#board.subscribe(listener);
+  }
+
+  /** Somebody says that the remote of the git source `<namespace>/<name>` has something new: it is looked at now. */
+  pushed(id: string): void {
+    this.#git?.pushed(id);
+  }
+
+  /** Nobody can tell of pushes to this git source. */
+  webhookUnavailable(source: SourceKey, message: string): void {
+    if (!this.#closed) this.#events.ofSource(source, 'Warning', 'WebhookUnavailable', message);
   }
 
   /** Ends the loop and lets go of the workers: they live on. Status, registry and events are written first. */

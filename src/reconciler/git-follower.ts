@@ -22,6 +22,8 @@ export interface GitFollowerOptions {
   readonly git: GitSources;
   readonly fleets: Fleets;
   readonly events: EventLog;
+  /** Called with all records whenever they were read. */
+  readonly read?: (records: readonly GitSourceRecord[]) => void;
 }
 
 interface Followed {
@@ -113,6 +115,7 @@ export class GitFollower {
       const ids = new Set(records.map(recordId));
       for (const id of this.#sources.keys()) if (!ids.has(id)) this.#sources.delete(id);
       for (const record of records) await this.#take(record);
+      this.#options.read?.(records);
     } catch (error) {
       ports.log.warn({error: describeError(error)}, 'cannot read the git sources');
       this.#cancelRead = ports.clock.after(retryMs, () => void this.read());

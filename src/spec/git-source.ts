@@ -3,9 +3,9 @@ import {posix} from 'node:path';
 import type {GitSourceDocument} from '../api/documents.js';
 import type {Problem} from '../api/errors.js';
 import {gitCredentialsHint, gitNameProblem, gitUrlProblem} from '../api/git-address.js';
-import type {GitRef, GitSourceSpec, GitVerification} from '../api/git-source.js';
+import type {GitRef, GitSourceSpec, GitVerification, GitWebhook} from '../api/git-source.js';
 import type {Declared} from './checked.js';
-import {absolutePath} from './fleet.js';
+import {absolute, absolutePath} from './fleet.js';
 
 /** A git source as declared, by a document or by flags. */
 export interface DeclaredGitSource {
@@ -21,6 +21,8 @@ export const gitSourceDefaults = {
   suspend: false,
   forcePush: 'accept',
 } as const;
+
+const defaultWebhookHost = '127.0.0.1';
 
 /** All that is wrong with it; where something is, the value is not to be used. */
 export function gitSourceOf(
@@ -62,6 +64,7 @@ export function gitSourceOf(
         suspend: spec.suspend ?? gitSourceDefaults.suspend,
         forcePush: spec.forcePush ?? gitSourceDefaults.forcePush,
         ...(verification && {verify: verification}),
+        ...(spec.webhook && {webhook: webhookOf(source, spec.webhook, cwd)}),
       },
     },
     problems,
@@ -80,6 +83,16 @@ function refOf({branch, tag, commit}: GitSourceDocument['spec']): GitRef {
   if (commit !== undefined) return {type: 'commit', commit};
   if (tag !== undefined) return {type: 'tag', pattern: tag};
   return branch === undefined ? {type: 'default'} : {type: 'branch', name: branch};
+}
+
+function webhookOf(
+  source: Declared<GitSourceDocument>['source'],
+  {host = defaultWebhookHost, port, secret}: NonNullable<GitSourceDocument['spec']['webhook']>,
+  cwd: string,
+): GitWebhook {
+  // What is no reference is told already.
+  const isFile = typeof secret === 'object' && 'file' in secret && typeof secret.file === 'string';
+  return {host, port, secret: isFile ? absolute(secret, source, ['spec', 'webhook', 'secret'], cwd) : secret};
 }
 
 function verificationOf(

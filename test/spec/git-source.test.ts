@@ -51,6 +51,15 @@ describe('a GitSource', () => {
     });
   });
 
+  it('is told of pushes with a secret, on loopback unless it says otherwise', async () => {
+    const {gitSources, folder} = await load(`${head}${url}  webhook: {port: 45900, secret: {file: ./hook.key}}\n`);
+    expect(gitSources[0]?.spec.webhook).toEqual({
+      ...{host: '127.0.0.1', port: 45_900, secret: {file: `${folder}/hook.key`}},
+    });
+    const open = await load(`${head}${url}  webhook: {port: 1, host: 0.0.0.0, secret: {env: HOOK}}\n`);
+    expect(open.gitSources[0]?.spec.webhook).toEqual({host: '0.0.0.0', port: 1, secret: {env: 'HOOK'}});
+  });
+
   it('stands beside others, and beside fleets', async () => {
     const other = `${head}${url}`.replace('platform}', 'other}');
     const {gitSources, fleets} = await load([head + url, other, fleet].join('---\n'));
@@ -85,6 +94,7 @@ test.each([
     20,
     /where a tag is followed/,
   ],
+  ['a webhook without a secret', `${url}  webhook: {port: 1}\n`, 6, 12, '`secret` is missing'],
   ['a misspelled field', `${url}  brnch: main\n`, 6, 3, 'unknown field `brnch`'],
 ] as const)('refuses %s at its place', async (_, spec, line, column, message) => {
   const problems = await problemsOf(head + spec);
