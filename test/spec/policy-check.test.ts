@@ -107,6 +107,13 @@ const attempts: [what: string, repository: Repository, said: string, place?: str
     'the variable SECRET, may not be sent to https://api.anthropic.com',
   ],
   [
+    'an Ollama elsewhere through `auto`',
+    {
+      spec: "  providers: {x: {type: auto, baseUrl: 'http://10.0.0.1:11434'}}\n  specialists: [{component: a, provider: x}]",
+    },
+    'provider `x` may not speak to http://10.0.0.1:11434',
+  ],
+  [
     'a fallback elsewhere',
     {
       spec: "  providers: {x: {type: ollama, baseUrl: 'http://10.0.0.1:1'}}\n  specialists: [{component: a, provider: ollama, fallback: [{provider: x, model: m}]}]",
@@ -164,6 +171,12 @@ const attempts: [what: string, repository: Repository, said: string, place?: str
     'a model of any size',
     {spec: '  specialists: [{component: a, model: evil.example/x/y:1t, pull: IfNotPresent}]'},
     'Ollama may not be told to fetch `evil.example/x/y:1t`',
+    'tekton-ai.yaml:6:1',
+  ],
+  [
+    'a model of any size through `auto`',
+    {spec: '  specialists: [{component: a, provider: auto, model: huge, pull: IfNotPresent}]'},
+    'Ollama may not be told to fetch `huge`',
     'tekton-ai.yaml:6:1',
   ],
   [
@@ -246,6 +259,13 @@ describe('a repository may have without asking', () => {
     [
       'variables that only its workers know',
       {spec: '  specialists: [{component: a, env: {NODE_ENV: production, X: {file: x}}}]'},
+    ],
+    [
+      'a key of its own for a provider that has no use for one',
+      {
+        spec: '  providers: {x: {type: scripted, apiKey: {file: key}, script: a}}\n  specialists: [{component: a, provider: x}]',
+        files: {key: 'k', a: ''},
+      },
     ],
     [
       'another provider by its own variables',

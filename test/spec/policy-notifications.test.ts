@@ -1,5 +1,6 @@
 /** What a repository's notifications may do on this machine: nothing that leaves it, unless the operator says so. */
 import {expect, test} from '@jest/globals';
+import type {Problem} from '../../src/api/errors.js';
 import type {Destination} from '../../src/api/notifications.js';
 import type {PolicyRule} from '../../src/api/policy.js';
 import {trustOf} from '../../src/api/trust.js';
@@ -9,14 +10,16 @@ import {spec, webhook} from '../notify/support.js';
 
 const url = 'https://git.example.com/acme/platform.git';
 
-function problems(to: Destination, rule: Omit<PolicyRule, 'match'> = {}): readonly string[] {
+function check(to: Destination, rule: Omit<PolicyRule, 'match'> = {}): readonly Problem[] {
   const policy = {sources: [{match: {name: 'default/platform'}, ...rule}]};
   const trust = trustOf(policy, {name: 'default/platform', url, checkout: '/state/checkout'});
   const origin = {type: 'file', file: '/state/checkout/envs/dev.yaml', line: 7} as const;
   const fleet = loaded([], {notifications: [spec(to, {origin})]});
-  return checkPolicy(fleet, {trust, policyFile: '/etc/policy.yaml'}).map(
-    ({file, line, message}) => `${file}:${line}: ${message}`,
-  );
+  return checkPolicy(fleet, {trust, policyFile: '/etc/policy.yaml'});
+}
+
+function problems(to: Destination, rule: Omit<PolicyRule, 'match'>): readonly string[] {
+  return check(to, rule).map(({file, line, message}) => `${file}:${line}: ${message}`);
 }
 
 const hook = 'https://hooks.example.com/x';
@@ -69,4 +72,14 @@ test.each<[Destination, Omit<PolicyRule, 'match'>, RegExp | undefined]>([
   expect(found).toHaveLength(1);
   expect(found[0]).toMatch(/^envs\/dev\.yaml:7: notification `ops`: /);
   return expect(found[0]).toMatch(expected);
+});
+
+test('no rule is named that would allow an address with a user name in it: none does', () => {
+  const found = check(webhook('https://ada@hooks.example.com/x'), {hosts: ['hooks.example.com']});
+  expect(found).toEqual([
+    expect.objectContaining({
+      message: expect.stringContaining('may not speak to https://hooks.example.com'),
+      hint: 'an address with a user name in it is never allowed',
+    }),
+  ]);
 });
