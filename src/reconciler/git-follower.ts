@@ -33,6 +33,8 @@ interface Followed {
   /** Look at everything though the remote has nothing new: we have just come, or somebody asked. */
   isFull: boolean;
   failures: number;
+  /** What is wrong with a commit. A person may mend it here: it is judged anew later, less and less often. */
+  verdict: {readonly error: GitSourceError; readonly untilMs: number} | undefined;
   /** Monotonic ms at which its status was written. */
   writtenAt: number;
 }
@@ -130,7 +132,10 @@ export class GitFollower {
       Object.assign(known, {record, repository: undefined, isFull: true});
     } else {
       const status = await this.#options.git.readStatus(record);
-      this.#sources.set(id, {record, status, repository: undefined, isFull: true, failures: 0, writtenAt: -Infinity});
+      this.#sources.set(id, {
+        ...{record, status, repository: undefined, isFull: true},
+        ...{failures: 0, verdict: undefined, writtenAt: -Infinity},
+      });
     }
     this.#queue.add(id);
   }
@@ -150,7 +155,7 @@ export class GitFollower {
     source.isFull = false;
     try {
       const problem = await this.#sync(source, isFull);
-      source.failures = problem && problem.reason !== 'Held' ? source.failures + 1 : 0;
+      this.#judge(source, problem);
       if (problem) await this.#failed(source, problem);
     } catch (error) {
       source.isFull = true;
@@ -174,12 +179,25 @@ export class GitFollower {
         await this.#heard(source, status);
         return undefined;
       }
+      const {verdict} = source;
+      const isJudged = verdict?.error.seen === target.commit && this.#now() < verdict.untilMs;
+      if (!isFull && isJudged) return verdict.error;
       const candidate = await bringIn(flow, target);
       return await this.#putInForce(source, source.repository, candidate);
     } catch (error) {
       if (error instanceof GitSourceError) return error;
       throw error;
     }
+  }
+
+  #judge(source: Followed, problem: GitSourceError | undefined): void {
+    const {verdict, record} = source;
+    if (problem && problem === verdict?.error) return;
+    const isOfCommit = problem !== undefined && problem.reason !== 'Held' && problem.reason !== 'FetchFailed';
+    const isNew = isOfCommit && problem.seen !== verdict?.error.seen;
+    source.failures = !problem || problem.reason === 'Held' ? 0 : isNew ? 1 : source.failures + 1;
+    const untilMs = this.#now() + backoffMs(record, source.failures);
+    source.verdict = isOfCommit ? {error: problem, untilMs} : undefined;
   }
 
   /**
@@ -327,13 +345,22 @@ export class GitFollower {
     return {record, previous: status, now: this.#options.ports.clock.iso()};
   }
 
-  /** Doubled by every failure in a row; sources of one interval do not look in step. */
-  #pauseMs({record, failures}: Followed): number {
-    const intervalMs = record.spec.intervalSeconds * 1000;
-    const longest = Math.max(intervalMs, longestPauseMs);
-    const pauseMs = Math.min(longest, intervalMs * 2 ** Math.max(0, Math.min(failures - 1, 20)));
+  #now(): number {
+    return this.#options.ports.clock.monotonic();
+  }
+
+  /** A remote that answers is asked as ever: what is pushed next may mend it. Sources of one interval don't go in step. */
+  #pauseMs({record, failures, verdict}: Followed): number {
+    const pauseMs = verdict ? record.spec.intervalSeconds * 1000 : backoffMs(record, failures);
     return Math.round(pauseMs * (0.95 + this.#options.ports.random() / 10));
   }
+}
+
+/** Doubled by every failure in a row. */
+function backoffMs({spec}: GitSourceRecord, failures: number): number {
+  const intervalMs = spec.intervalSeconds * 1000;
+  const longest = Math.max(intervalMs, longestPauseMs);
+  return Math.min(longest, intervalMs * 2 ** Math.max(0, Math.min(failures - 1, 20)));
 }
 
 /** It was rolled back, and the revision says of it what was rolled back. */

@@ -148,11 +148,25 @@ describe('what is wrong with a revision', () => {
     expect(world.store.statuses.get('default/athena')).toMatchObject({revision: good, sourceError: {reason}});
     expect(git.current).toBe(good);
     git.remote.push([fleet('athena'), fleet('hermes')]);
-    await world.clock.advance(400_000);
+    await world.clock.advance(35_000);
     expect(status()).toMatchObject({ready: 'True', reason: 'UpToDate', revision: git.remote.head});
     expect(said('SourceRecovered')).toHaveLength(1);
     expect(world.store.statuses.get('default/athena')?.sourceError).toBeUndefined();
     expect(world.runtime.log).toEqual([]);
+  });
+
+  it('a mistake is mended by the next push, however old it is, and read again less and less often', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.remote.push(typo);
+    await world.clock.advance(35_000);
+    const {looks, fetches} = git.remote;
+    await world.clock.advance(1_200_000);
+    expect(git.remote.looks - looks).toBeGreaterThanOrEqual(38);
+    expect(git.remote.fetches - fetches).toBeGreaterThanOrEqual(3);
+    expect(git.remote.fetches - fetches).toBeLessThanOrEqual(8);
+    git.remote.push([fleet('athena', 'm2')]);
+    await world.clock.advance(35_000);
+    expect(record('athena').generations).toEqual({'athena-ai': 2});
   });
 
   it('a remote that is gone is asked less and less often, and prunes nothing', async () => {
