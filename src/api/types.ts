@@ -461,6 +461,8 @@ export interface Revision {
   readonly generation: number;
   /** ISO 8601. */
   readonly at: string;
+  /** The commit that declared it so, where the fleet is from git and the specialist was not held. */
+  readonly revision?: string;
   readonly desired: Desired;
 }
 

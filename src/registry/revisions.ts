@@ -28,15 +28,18 @@ export async function keepRevisions(home: string, before: FleetRecord | undefine
   const missed = changed.flatMap(({aiId}) => old.get(aiId) ?? []).filter(desired => !isKnown(desired));
   const revisions = newest([
     ...known,
-    ...missed.map(desired => revisionOf(desired, before?.appliedAt ?? after.appliedAt)),
-    ...changed.map(desired => revisionOf(desired, after.appliedAt)),
+    ...missed.map(desired => revisionOf(desired, before ?? after)),
+    ...changed.map(desired => revisionOf(desired, after)),
   ]);
   const text = revisions.map(revision => `${JSON.stringify(revision)}\n`).join('');
   await writeWhole(statePaths(home).fleetHistory(after), text, {durable: false});
 }
 
-function revisionOf(desired: Desired, at: string): Revision {
-  return {aiId: desired.aiId, generation: desired.generation, at, desired};
+function revisionOf(desired: Desired, {appliedAt, revision, rollouts}: FleetRecord): Revision {
+  const {aiId, generation} = desired;
+  // What a person holds is not as the commit says.
+  const isFrom = revision !== undefined && !rollouts?.[aiId]?.held;
+  return {aiId, generation, at: appliedAt, ...(isFrom && {revision}), desired};
 }
 
 export async function forgetRevisions(home: string, key: FleetKey): Promise<void> {

@@ -36,6 +36,21 @@ it('keeps what was declared of each, one entry a generation', async () => {
   expect(readRevisions(home, key).map(revision => revision.desired.spec.model)).toContain('a');
 });
 
+it('knows the commit of each that a commit declared', async () => {
+  const options = {confirmed: true, takeOver: true, prune: true, appliedAt: 'now', version: '1'};
+  const from = (revision: string, model: string): Promise<FleetRecord> =>
+    updateFleet(home, key, previous =>
+      nextRecord(previous, {...loaded([desire('athena', {model}), desire('hermes')]), revision}, options),
+    );
+  await from('c1', 'a');
+  await from('c2', 'b');
+  expect(readRevisions(home, key).map(({aiId, revision}) => [aiId, revision])).toEqual([
+    ['athena-ai', 'c1'],
+    ['hermes-ai', 'c1'],
+    ['athena-ai', 'c2'],
+  ]);
+});
+
 it('keeps the last ten of each', async () => {
   for (let index = 1; index <= 13; index++) await apply(desire('athena', {model: `m${index}`}), desire('hermes'));
   expect(generations('athena-ai')).toEqual([4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);

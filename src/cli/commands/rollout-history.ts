@@ -26,12 +26,17 @@ export const run: Command<RolloutHistoryOptions> = async (context, [name = ''], 
     await writeJson(context.stdout, {aiId: current.aiId, generation: current.generation, revisions});
     return exitCodes.ok;
   }
-  const rows = revisions.map(({generation, at, changes}) => [
+  const isFromGit = revisions.some(({revision}) => revision !== undefined);
+  const rows = revisions.map(({generation, at, revision, changes}) => [
     generation === current.generation ? `${generation} *` : String(generation),
     at.slice(0, 19).replace('T', ' '),
+    ...(isFromGit ? [revision?.slice(0, 7) ?? '<none>'] : []),
     changes === undefined ? '<first known>' : changesText(changes),
   ]);
-  await write(context.stdout, tableText(['GENERATION', 'DECLARED', 'CHANGES'], rows));
+  await write(
+    context.stdout,
+    tableText(['GENERATION', 'DECLARED', ...(isFromGit ? ['REVISION'] : []), 'CHANGES'], rows),
+  );
   const held = fleet.rollouts?.[current.aiId]?.held;
   if (held) {
     const since = held.at.slice(0, 19).replace('T', ' ');
