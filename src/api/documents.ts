@@ -10,7 +10,8 @@ import type {
   Budget,
   Canary,
   ChatParameters,
-  DriftPolicy,
+  DriftAction,
+  DriftPolicies,
   Expertise,
   FallbackChoice,
   OverflowPolicy,
@@ -92,7 +93,7 @@ export interface FleetFields {
   readonly ports?: Partial<PortRange>;
   readonly specialists?: readonly SpecialistEntry[];
   readonly allowMassPrune?: boolean;
-  readonly driftPolicy?: DriftPolicy;
+  readonly driftPolicy?: DriftAction | Partial<DriftPolicies>;
   /** `name` in the same namespace, or `namespace/name`. */
   readonly dependsOn?: readonly string[];
   readonly syncWindows?: readonly (Omit<SyncWindow, 'timeZone' | 'manual'> &

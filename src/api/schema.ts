@@ -452,6 +452,18 @@ const specialistProperties = {
 
 const {component: _component, ...defaultableProperties} = specialistProperties;
 
+/** What a hand can change of a worker that runs, and whoever declares it may leave; a provider has a key, and is whole. */
+const driftFields = [
+  ...['model', 'overflow', 'terminationGracePeriodSeconds'],
+  ...(['parameters', 'expertise', 'concurrency', 'sessions', 'budget'] as const).flatMap(section => [
+    section,
+    `${section}.*`,
+    ...Object.keys(specialistProperties[section].properties ?? {}).map(field => `${section}.${field}`),
+  ]),
+];
+
+const driftActions = ['heal', 'warn', 'ignore'] as const;
+
 const provider = mapping(
   {
     type: {type: 'string', enum: providerTypes, description: 'How to speak to it.'},
@@ -741,11 +753,28 @@ const fleetSpec = mapping(
       },
     ),
     driftPolicy: {
-      type: 'string',
-      enum: ['heal', 'warn', 'ignore'],
+      type: ['string', 'object'],
+      if: {type: 'string'},
+      then: {enum: driftActions},
+      properties: {
+        default: {
+          type: 'string',
+          enum: driftActions,
+          default: 'heal',
+          description: 'Of all other fields, and of a worker that was told to drain.',
+        },
+        fields: {
+          type: 'object',
+          description: 'By field, or by what lies below one (`parameters.*`): the longest that matches counts.',
+          propertyNames: {enum: driftFields},
+          additionalProperties: {type: 'string', enum: driftActions},
+        },
+      },
+      additionalProperties: false,
       default: 'heal',
       description:
         'What becomes of a worker that somebody reconfigured or drained by hand: put right, told of, or left alone.',
+      examples: ['warn', {default: 'heal', fields: {model: 'ignore', 'parameters.*': 'warn'}}],
     },
     notifications: {
       type: 'array',

@@ -164,7 +164,17 @@ export interface Probes {
 export type RestartPolicy = 'Always' | 'OnFailure' | 'Never';
 
 /** What becomes of a worker that somebody else than its owner reconfigured or drained. */
-export type DriftPolicy = 'heal' | 'warn' | 'ignore';
+export type DriftAction = 'heal' | 'warn' | 'ignore';
+
+/** One word for all of it, or by field. */
+export type DriftPolicy = DriftAction | DriftPolicies;
+
+export interface DriftPolicies {
+  /** Of every other field, and of one that was told to drain. */
+  readonly default: DriftAction;
+  /** By path (`model`), or by what lies below one (`parameters.*`): the longest that matches counts. */
+  readonly fields: Readonly<Record<string, DriftAction>>;
+}
 
 export interface FallbackChoice {
   /** Name of a provider of the fleet. */
@@ -473,6 +483,8 @@ export interface FieldChange {
   readonly from: Json | undefined;
   readonly to: Json | undefined;
   readonly origin: Origin | undefined;
+  /** Somebody changed it by hand, and the fleet's drift policy leaves it so, until a person applies. */
+  readonly left?: Exclude<DriftAction, 'heal'>;
 }
 
 /** What proves that a process is the one we started: a pid alone is reused. */

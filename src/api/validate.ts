@@ -47,11 +47,17 @@ function translate(error: ErrorObject): SchemaProblem | undefined {
       return wrong(`${name} must be ${String(schema.const)}`, otherVersion(schema.const, error.data));
     case 'enum': {
       const known = (schema.enum ?? []).map(String);
+      if (error.propertyName !== undefined) {
+        const hint = suggest(error.propertyName, known);
+        const message = `unknown field \`${maskKeys(error.propertyName)}\``;
+        return {path: [...path, error.propertyName], at: 'key', message, ...(hint && {hint})};
+      }
       return wrong(`${name} must be one of ${known.join(', ')}`, suggest(error.data, known));
     }
     case 'pattern':
       return wrongPattern(error, path, name, schema);
     case 'propertyNames':
+    case 'if':
       return undefined;
     case 'minimum':
     case 'maximum':

@@ -1,5 +1,6 @@
 /** Remarks that go with what is shown; they are for people, so they go to standard error. */
 import type {FleetRecord} from '../api/types.js';
+import {tellsOfWarned} from '../reconciler/drift.js';
 import type {CommandContext} from './context.js';
 import type {Observation} from './observe.js';
 import {writeLine} from './output.js';
@@ -29,11 +30,12 @@ export function noticeLines({controller, fleets, statuses, specialists}: Observa
     if (why) lines.push(`${qualifiedName(view)} serves on as it was declared before: ${why.reason}: ${why.message}`);
   }
   // Those of fleets that want to hear of it.
-  const warned = fleets.filter(fleet => fleet.driftPolicy === 'warn');
   for (const view of specialists) {
-    if (!warned.some(({name, namespace}) => name === view.fleet && namespace === view.namespace)) continue;
+    const fleet = fleets.find(({name, namespace}) => name === view.fleet && namespace === view.namespace);
     const why = whyDrifted(view);
-    if (why) lines.push(`${qualifiedName(view)} is not as declared: ${why.message}`);
+    if (why && tellsOfWarned(why.message, fleet?.driftPolicy)) {
+      lines.push(`${qualifiedName(view)} is not as declared: ${why.message}`);
+    }
   }
   for (const view of specialists) {
     const why = whyCanaryFailed(view);

@@ -2,7 +2,7 @@
 import {reasons, type Reason} from '../api/conditions.js';
 import type {Desired, FleetRecord, ModelCheck, ModelChoice, ModelReason, SpecialistStatus} from '../api/types.js';
 import type {HealthReply} from '../protocol/messages.js';
-import {drainedText, driftOf, driftText, isTold} from '../reconciler/drift.js';
+import {defaultAction, drainedText, driftOf, driftText, isTold, leftSo, leftText} from '../reconciler/drift.js';
 import {computeStatus, offReason, type Facts, type Why} from '../reconciler/status.js';
 import {toldBy} from '../registry/launch-records.js';
 import type {LaunchRecord} from '../registry/launch-records.js';
@@ -23,7 +23,7 @@ export interface Found {
 export function verifiedStatus({fleet, desired, before, launch, found, now}: Found): SpecialistStatus {
   const worker = workerFacts(desired, before, launch, found);
   const off = offReason(desired, fleet) ?? (worker === undefined ? notRunning : undefined);
-  const drift = worker && launch && driftFacts(desired, launch, found);
+  const drift = worker && launch && driftFacts(fleet, desired, launch, found);
   const facts: Facts = {
     generation: desired.generation,
     ...(off && {off}),
@@ -100,8 +100,13 @@ function workerFacts(
   };
 }
 
-/** As the controller would find it; whether it would leave it so is the fleet's policy. */
-function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification): Why | undefined {
+/** As the controller would find it, and what of it that would leave so. */
+function driftFacts(
+  {driftPolicy = 'heal', revision}: FleetRecord,
+  desired: Desired,
+  launch: LaunchRecord,
+  found: Verification,
+): Why | undefined {
   const hello = 'hello' in found ? found.hello : undefined;
   if (!hello) return undefined;
   const {name, namespace, fleet, component, generation, specHash, declared, running} = hello;
@@ -115,9 +120,18 @@ function driftFacts(desired: Desired, launch: LaunchRecord, found: Verification)
     told: toldBy(launch, hello),
   };
   const observed = {...who, generation, specHash, declared, ...(running && {running})};
-  if (hello.draining && !hello.ending && isTold(desired, observed)) return {reason: 'Drifted', message: drainedText};
-  const drift = driftOf(desired, observed);
-  return drift.length === 0 ? undefined : {reason: 'Drifted', message: driftText(drift)};
+  if (hello.draining && !hello.ending && isTold(desired, observed)) {
+    const action = defaultAction(driftPolicy);
+    return {reason: 'Drifted', message: action === 'heal' ? drainedText : `${drainedText} ${leftSo(action)}`};
+  }
+  const drift = driftOf(desired, observed, driftPolicy);
+  const left = drift.filter(change => change.left);
+  const healed = drift.filter(change => !change.left);
+  const messages = [
+    ...(healed.length > 0 ? [driftText(healed, revision)] : []),
+    ...(left.length > 0 ? [leftText(left, driftPolicy, revision)] : []),
+  ];
+  return drift.length === 0 ? undefined : {reason: 'Drifted', message: messages.join('; ')};
 }
 
 /** What the specialist itself says of its model. */

@@ -44,6 +44,7 @@ export async function planLoaded(
       // Of two fleets that declare the same, the first in the order of names keeps it, as in the controller.
       claims: claimsOf(records.filter(record => !record.stopped && recordId(record) < recordId(fleet))),
       prune,
+      driftPolicy: fleet.driftPolicy ?? 'heal',
     });
     return fleet.allowMassPrune ? {...plan, massPrune: false} : plan;
   });

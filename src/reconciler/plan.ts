@@ -1,7 +1,7 @@
 /** From observed to desired, as data. `diff` prints it, `apply` and the controller carry it out. */
 import {diffDeclared} from '../api/hash.js';
 import type {Desired, DriftPolicy, FieldChange} from '../api/types.js';
-import {drainedText, driftOf, driftText, isTold} from './drift.js';
+import {defaultAction, drainedText, driftOf, isTold, leftSo, leftText} from './drift.js';
 import {startOrder} from './order.js';
 import type {Action, Observed, Plan} from './types.js';
 
@@ -20,7 +20,7 @@ export interface PlanInput {
   readonly claims?: Claims;
   /** false: what is no longer declared stays. */
   readonly prune?: boolean;
-  /** Default: heal, as an apply does whatever the fleet's policy is. */
+  /** Names what the fleet leaves as a hand made it until it is applied; in the plan it is put right all the same. */
   readonly driftPolicy?: DriftPolicy;
 }
 
@@ -54,7 +54,7 @@ export function planFleet(input: PlanInput): Plan {
     const enabled = input.enabled && desired.spec.enabled;
     const action = planSpecialist({
       ...{desired, enabled, observed: observed.get(desired.aiId)},
-      ...{claims: input.claims ?? noClaims, driftPolicy: input.driftPolicy ?? 'heal'},
+      ...{claims: input.claims ?? noClaims, driftPolicy: input.driftPolicy ?? 'heal', heal: true},
     });
     return action ? [action] : [];
   });
@@ -84,11 +84,15 @@ export interface SpecialistInput {
   readonly observed: Observed | undefined;
   readonly claims: Claims;
   readonly driftPolicy: DriftPolicy;
+  /** A person applies: what a hand changed is put right, whatever the policy is. */
+  readonly heal?: boolean;
+  /** The commit that declares it, for those who read of drift. */
+  readonly revision?: string | undefined;
 }
 
 /** The next step for one declared specialist; undefined when it is not to run and does not. */
 export function planSpecialist(input: SpecialistInput): Action | undefined {
-  const {desired, enabled, observed, claims, driftPolicy} = input;
+  const {desired, enabled, observed, claims, driftPolicy, heal = false, revision} = input;
   const runs = observed !== undefined && observed.state !== 'absent' && observed.state !== 'exited';
   // What is not to run needs no name and no port: it is stopped, whoever claims them.
   if (!enabled) {
@@ -97,21 +101,25 @@ export function planSpecialist(input: SpecialistInput): Action | undefined {
   const conflict = findConflict(desired, runs ? observed : undefined, claims);
   if (conflict) return {type: 'block', desired, reason: 'Conflict', message: conflict};
   if (!runs) return {type: 'create', desired, reason: observed?.state === 'exited' ? 'it is not running' : 'it is new'};
-  const heals = driftPolicy === 'heal' || !isTold(desired, observed);
   if (observed.state === 'draining') {
+    const action = defaultAction(driftPolicy);
     // One that ends can't be left as it is.
-    if (!heals && !observed.ending) {
-      return {type: 'leave', desired, observed, changes: [], message: leftText(drainedText, driftPolicy)};
+    if (!heal && action !== 'heal' && isTold(desired, observed) && !observed.ending) {
+      const message = `${drainedText} ${leftSo(action)}`;
+      return {type: 'leave', desired, observed, changes: [], message};
     }
     return {type: 'restart', desired, observed, changes: [], reason: 'it is draining and takes no new chats'};
   }
-  const drift = driftOf(desired, observed);
+  const drift = driftOf(desired, observed, driftPolicy);
   if (drift.length > 0) {
-    if (!heals) {
-      return {type: 'leave', desired, observed, changes: drift, message: leftText(driftText(drift), driftPolicy)};
+    const left = heal ? [] : drift.filter(change => change.left);
+    if (left.length === drift.length) {
+      const message = leftText(left, driftPolicy, revision);
+      return {type: 'leave', desired, observed, changes: left, message};
     }
     // What a running worker can't change no hand has changed either: where it claims so, it is only told again.
-    return {type: 'reconfigure', desired, observed, changes: drift, drift: true};
+    const changes = heal ? drift : drift.filter(change => !change.left);
+    return {type: 'reconfigure', desired, observed, changes, drift: true, ...(left.length > 0 && {left})};
   }
   const same = observed.specHash === desired.specHash;
   const changes = same ? [] : diffDeclared(observed.declared ?? {}, desired.declared, desired.origins);
@@ -119,10 +127,6 @@ export function planSpecialist(input: SpecialistInput): Action | undefined {
   const hard = changes.filter(change => needsRestart(change, observed));
   if (hard.length === 0) return {type: 'reconfigure', desired, observed, changes};
   return {type: 'restart', desired, observed, changes, reason: whyRestart(hard)};
-}
-
-function leftText(message: string, driftPolicy: DriftPolicy): string {
-  return `${message} (left so: driftPolicy is ${driftPolicy})`;
 }
 
 /** Whether it is a worker of this very fleet. */

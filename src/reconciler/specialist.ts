@@ -47,6 +47,8 @@ export class Specialist {
   ending = false;
   /** Somebody else changed it, and the fleet's policy has it left so. */
   drift: Why | undefined;
+  /** Of `drift` what was told of as a Warning. */
+  warned: string | undefined;
   /** A person asked for it to be as declared, whatever the policy is; until it is. */
   healAsked: object | undefined;
   /** As `healAsked` when the pass under way began. */

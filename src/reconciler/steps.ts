@@ -1,22 +1,24 @@
 /** One pass over one specialist: look, take one step towards what is declared, say when to look again. */
 import {condition} from '../api/conditions.js';
 import type {EventReason} from '../api/events.js';
-import type {Desired, DriftPolicy, LastExit} from '../api/types.js';
+import type {Desired, DriftPolicy, FieldChange, LastExit} from '../api/types.js';
 import {runningOf} from '../protocol/running.js';
 import {noFailures} from './backoff.js';
-import {driftText, fieldsOff} from './drift.js';
+import {defaultAction, driftOf, driftText, fieldsOff, isSameDrift, leftText} from './drift.js';
 import type {EventLog} from './events.js';
 import {fleetId} from './fleets.js';
 import type {Fleet, Fleets} from './fleets.js';
+import {withHand} from './hand.js';
 import {Handovers, mayBeReplaced} from './handovers.js';
 import type {Keeper} from './keeper.js';
 import type {Launcher, Obstacle} from './launcher.js';
 import type {ModelMonitor} from './models.js';
 import {planSpecialist} from './plan.js';
 import type {FleetKey, Ports} from './ports.js';
+import {observe} from './specialist.js';
 import type {Specialist} from './specialist.js';
 import type {Specialists} from './specialists.js';
-import type {Observed} from './types.js';
+import type {Action, Observed} from './types.js';
 
 export interface StepsOptions {
   readonly ports: Pick<Ports, 'clock' | 'random' | 'runtime' | 'registry'>;
@@ -60,9 +62,9 @@ export class Steps {
     if (!desired) return this.prune(specialist);
     const claims = this.#options.fleets.claimsAgainst(fleet);
     const observed = specialist.worker ? undefined : this.#options.runsElsewhere(specialist);
-    const driftPolicy = this.#driftPolicy(specialist, fleet);
     const action = planSpecialist({
-      ...{desired, enabled: !specialist.off, observed: observed ?? specialist.observed(), claims, driftPolicy},
+      ...{desired, enabled: !specialist.off, observed: observed ?? specialist.observed(), claims},
+      ...{driftPolicy: this.#driftPolicy(specialist, fleet), revision: fleet.record.revision},
     });
     switch (action?.type) {
       case undefined:
@@ -73,7 +75,7 @@ export class Steps {
       case 'keep':
         return this.#keep(specialist, desired, fleet);
       case 'leave':
-        return this.#leave(specialist, desired, fleet, action.message);
+        return this.#leave(specialist, desired, fleet, action);
       case 'reconfigure': {
         const paths = action.changes.map(change => change.path).join(', ');
         if (specialist.worker?.unreachable) return this.#restart(specialist, desired, fleet, `${untold} ${paths}`);
@@ -81,9 +83,9 @@ export class Steps {
           return this.#keep(specialist, desired, fleet);
         }
         const event: Said = action.drift
-          ? ['DriftHealed', `put right what was ${driftText(action.changes)}`]
+          ? ['DriftHealed', `put right what was ${driftText(action.changes, fleet.record.revision)}`]
           : reconfigured(`changed ${paths}`);
-        return this.#configure(specialist, desired, fleet, {progress: `takes over ${paths}`, event});
+        return this.#configure(specialist, desired, fleet, {progress: `takes over ${paths}`, event, left: action.left});
       }
       case 'restart':
         if (specialist.ending) return undefined; // its end calls again
@@ -143,17 +145,41 @@ export class Steps {
   }
 
   /** Somebody else changed it, and may have: it is said once, and nothing more is told to it. */
-  async #leave(specialist: Specialist, desired: Desired, fleet: Fleet, message: string): Promise<Next> {
-    const {worker, status, drift} = specialist;
+  async #leave(specialist: Specialist, desired: Desired, fleet: Fleet, {changes, message}: Left): Promise<Next> {
+    const {worker} = specialist;
     if (worker && !worker.hello.draining && (await this.#isOurs(specialist, desired, fleet))) {
       return this.#keep(specialist, desired, fleet);
     }
+    // Though only such fields differ, its secrets may be others, and those are not left.
+    const heals = defaultAction(this.#driftPolicy(specialist, fleet)) === 'heal';
+    if (heals && specialist.toldByOther && worker && !worker.unreachable) {
+      const progress = 'is told again what is declared';
+      return this.#configure(specialist, desired, fleet, {progress, event: undefined, left: changes});
+    }
+    return this.#restLeft(specialist, desired, fleet, changes, message);
+  }
+
+  /** Nothing is to be done about it, but to say what is left as a hand made it. */
+  #restLeft(
+    specialist: Specialist,
+    desired: Desired,
+    {record}: Fleet,
+    left: readonly FieldChange[],
+    message: string,
+  ): undefined {
+    const {status, drift, warned} = specialist;
     const progressing = status && condition(status.conditions, 'Progressing');
     const said = drift?.message ?? (progressing?.reason === 'Drifted' ? progressing.message : undefined);
+    const policy = record.driftPolicy ?? 'heal';
+    const toWarn = left.filter(change => change.left === 'warn');
+    const warning = toWarn.length === left.length ? message : leftText(toWarn, policy, record.revision);
+    const isWarned = left.length === 0 ? defaultAction(policy) === 'warn' : toWarn.length > 0;
+    // What is left and not to be told of may change meanwhile; of what an earlier controller said only the whole is known.
+    const isNews = isWarned && !isSameDrift(said, message) && !(drift && isSameDrift(warned, warning));
     this.#rest(specialist, desired);
     specialist.drift = {reason: 'Drifted', message};
-    const isNews = said !== message && fleet.record.driftPolicy === 'warn';
-    if (isNews) this.#options.events.of(specialist, 'Warning', 'Drifted', message);
+    specialist.warned = isWarned ? warning : undefined;
+    if (isNews) this.#options.events.of(specialist, 'Warning', 'Drifted', warning);
     return undefined;
   }
 
@@ -258,9 +284,12 @@ export class Steps {
     }
     if (specialist.unsure) {
       const progress = 'is told again what it gave no answer to';
-      return this.#configure(specialist, desired, fleet, {progress, event: undefined});
+      const {worker} = specialist;
+      const drift = worker ? driftOf(desired, observe(worker), this.#driftPolicy(specialist, fleet)) : [];
+      const left = drift.filter(change => change.left);
+      return this.#configure(specialist, desired, fleet, {progress, event: undefined, left});
     }
-    if (specialist.toldByOther && this.#driftPolicy(specialist, fleet) === 'heal') {
+    if (specialist.toldByOther && defaultAction(this.#driftPolicy(specialist, fleet)) === 'heal') {
       const event: Said = ['DriftHealed', 'told it again what is declared: somebody had configured it'];
       return this.#configure(specialist, desired, fleet, {progress: 'is told again what is declared', event});
     }
@@ -286,21 +315,29 @@ export class Steps {
     specialist: Specialist,
     desired: Desired,
     fleet: Fleet,
-    say: {readonly progress: string; readonly event: Said | undefined},
+    say: {
+      readonly progress: string;
+      readonly event: Said | undefined;
+      /** What the worker keeps as somebody else made it. */
+      readonly left?: readonly FieldChange[] | undefined;
+    },
   ): Promise<undefined> {
     const {launcher, keeper, events, listenersChanged} = this.#options;
     specialist.progress = {reason: 'Reconfiguring', message: say.progress};
     const config = await launcher.config(desired, fleet.record);
+    const {left = []} = say;
     const {worker} = specialist;
     specialist.unsure = true;
     specialist.toldByOther = false; // whatever comes from now on comes after it
-    await worker?.configure(config);
+    await worker?.configure(withHand(config, worker.hello.running, left), config);
     if (specialist.worker === worker) specialist.unsure = false;
     launcher.taken(config);
     keeper.tellModel(specialist);
     if (say.event) events.of(specialist, 'Normal', ...say.event);
     listenersChanged();
-    return this.#rest(specialist, desired);
+    if (left.length === 0) return this.#rest(specialist, desired);
+    const {driftPolicy = 'heal', revision} = fleet.record;
+    return this.#restLeft(specialist, desired, fleet, left, leftText(left, driftPolicy, revision));
   }
 
   /** Nothing of it is to run any more, predecessors included. */
@@ -343,6 +380,9 @@ export class Steps {
     return undefined;
   }
 }
+
+/** The fields that are left as somebody else made them, and what is said of it. */
+type Left = Extract<Action, {readonly type: 'leave'}>;
 
 /** Reason and message of an event. */
 type Said = readonly [reason: EventReason, message: string];

@@ -44,6 +44,8 @@ export type Action =
       readonly changes: readonly FieldChange[];
       /** Nothing new is declared: somebody else changed it. */
       readonly drift?: true;
+      /** What else somebody changed, and the fleet's policy has left so: the worker keeps it. */
+      readonly left?: readonly FieldChange[];
     }
   | {
       readonly type: 'restart';

@@ -41,8 +41,12 @@ export interface Worker {
   readonly unreachable?: boolean;
   /** Resolves once, when the process is gone, however it went; never rejects. */
   readonly exited: Promise<LastExit>;
-  /** Takes effect for chats that begin afterwards. */
-  configure(config: WorkerConfig): Promise<void>;
+  /**
+   * Takes effect for chats that begin afterwards.
+   *
+   * @param declared what its owner wants of it, where `config` keeps values that somebody else gave it: those stay drift
+   */
+  configure(config: WorkerConfig, declared?: WorkerConfig): Promise<void>;
   tellModelStatus(check: ModelCheck): Promise<void>;
   /** Whether the worker's own socket answers a ping with the right ai id and uid within `timeoutMs`. */
   ping(timeoutMs: number): Promise<boolean>;

@@ -9,9 +9,9 @@ import {
   TektonError,
 } from '../api/errors.js';
 import type {Problem} from '../api/errors.js';
-import type {GitSourceDocument} from '../api/documents.js';
+import type {FleetFields, GitSourceDocument} from '../api/documents.js';
 import {suggest} from '../api/suggest.js';
-import type {LoadedFleet} from '../api/types.js';
+import type {DriftPolicy, LoadedFleet} from '../api/types.js';
 import {checkWindows} from './check-windows.js';
 import {fleetDependencies} from './check-fleet-dependencies.js';
 import type {Declared} from './checked.js';
@@ -218,7 +218,7 @@ function outline(fleet: Fleet): Omit<LoadedFleet, 'specialists' | 'overrides' | 
     enabled: (fields.enabled ?? true) && !off,
     ports: rangeOf(fleet),
     allowMassPrune: fields.allowMassPrune ?? false,
-    driftPolicy: fields.driftPolicy ?? 'heal',
+    driftPolicy: driftPolicyOf(fields),
     ...(notifications.length > 0 && {notifications}),
     ...(dependsOn.length > 0 && {dependsOn}),
     ...(fields.syncWindows &&
@@ -241,4 +241,9 @@ function inOrder(problems: readonly Problem[], order: readonly string[]): readon
   return [...unique.values()].sort(
     (a, b) => order.indexOf(a.file) - order.indexOf(b.file) || a.line - b.line || a.column - b.column,
   );
+}
+
+function driftPolicyOf({driftPolicy = 'heal'}: FleetFields): DriftPolicy {
+  if (typeof driftPolicy === 'string') return driftPolicy;
+  return {default: driftPolicy.default ?? 'heal', fields: driftPolicy.fields ?? {}};
 }

@@ -4,6 +4,7 @@ import {join} from 'node:path';
 import {expect, it} from '@jest/globals';
 import type {DriftPolicy} from '../../src/api/types.js';
 import type {WorkerConfig} from '../../src/protocol/control.js';
+import type {Running} from '../../src/protocol/running.js';
 import {ControlConnection} from '../../src/protocol/control-client.js';
 import type {LaunchRecord} from '../../src/registry/launch-records.js';
 import {connectUnix} from '../../src/runtime/connect.js';
@@ -34,23 +35,27 @@ async function controlOf(box: Sandbox, aiId: string): Promise<ControlConnection>
   return new ControlConnection(await connectUnix(controlPath));
 }
 
-/** As somebody with a shell would: what the worker says it is, with another temperature. */
-async function reconfigure(box: Sandbox, temperature: number): Promise<void> {
+/** As somebody with a shell would: what the worker says it is, with another temperature and the like. */
+async function reconfigure(box: Sandbox, temperature: number, more: Partial<WorkerConfig> = {}): Promise<void> {
   const control = await controlOf(box, 'athena-ai');
   const asked = await control.request({type: 'hello'});
   if (!asked.ok || !asked.hello) throw new Error('no hello');
   const {running, choice, ...who} = asked.hello;
-  const config = {...running, ...who, choice, formatVersion: 1, graceMs: 30_000, parameters: {temperature}};
+  const config = {...running, ...who, choice, formatVersion: 1, graceMs: 30_000, parameters: {temperature}, ...more};
   const reply = await control.request({type: 'configure', config: config as unknown as WorkerConfig});
   control.close();
   expect(reply).toMatchObject({ok: true});
 }
 
-async function temperatureOf(box: Sandbox): Promise<unknown> {
+async function runningOf(box: Sandbox): Promise<Running> {
   const control = await controlOf(box, 'athena-ai');
   const reply = await control.request({type: 'hello'});
   control.close();
-  const {parameters} = (reply.ok && reply.hello?.running) || {};
+  return (reply.ok && reply.hello?.running) || {};
+}
+
+async function temperatureOf(box: Sandbox): Promise<unknown> {
+  const {parameters} = await runningOf(box);
   return (parameters as {readonly temperature?: number} | undefined)?.temperature;
 }
 
@@ -101,6 +106,33 @@ it('leaves it so with warn and says it everywhere, over a restart of the control
   expect(await temperatureOf(box)).toBe(0.2);
   expect(conditionText(await box.item('athena'), 'Progressing')).toContain('Converged');
   expect((await box.events()).filter(({reason}) => reason === 'Drifted')).toHaveLength(1);
+});
+
+it('decides field by field, and says which is which, until somebody applies', async () => {
+  const box = await sandbox();
+  await declare(box, {default: 'heal', fields: {model: 'ignore', 'parameters.temperature': 'warn'}});
+  await box.ok(['up']);
+  const pid = await box.pidOf('athena');
+  await reconfigure(box, 0.9, {model: 'by-hand', graceMs: 1000});
+  const {message} = await box.untilEvent('DriftHealed', 'athena-ai');
+  expect(message).toBe('put right what was changed by hand: terminationGracePeriodSeconds is 1 instead of 30');
+  const warned = await box.untilEvent('Drifted', 'athena-ai');
+  expect(warned.message).toContain('temperature is 0.9 instead of 0.2 (left so: driftPolicy is warn for');
+  expect(warned.message).not.toContain('model');
+  const running = await runningOf(box);
+  expect(running).toMatchObject({model: 'by-hand', parameters: {temperature: 0.9}, terminationGracePeriodSeconds: 30});
+  const left = /model is "by-hand" .*left so: driftPolicy is warn for parameters\.temperature; ignore for model/;
+  expect((await box.ok(['why', 'athena'])).stdout).toMatch(left);
+  expect((await box.ok(['describe', 'athena'])).stdout).toMatch(left);
+  expect((await box.ok(['get'])).stderr).toMatch(left);
+  const {stdout} = await box.run(['diff']);
+  expect(stdout).toMatch(/ model: by-hand -> .*\(left so until an apply: driftPolicy is ignore\)/);
+  expect(stdout).toMatch(/ parameters\.temperature: 0\.9 -> 0\.2.*\(left so until an apply: driftPolicy is warn\)/);
+  expect(stdout).not.toContain('terminationGracePeriodSeconds');
+  await box.ok(['up']);
+  expect(await runningOf(box)).toMatchObject({parameters: {temperature: 0.2}});
+  expect((await box.ok(['diff'])).stdout).toContain('No changes.');
+  expect(await box.pidOf('athena')).toBe(pid);
 });
 
 it('says nothing of it with ignore, and puts it right when the policy turns to heal', async () => {

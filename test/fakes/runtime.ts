@@ -308,13 +308,13 @@ class FakeWorker implements Worker {
     return this.#process.unreachable;
   }
 
-  async configure(config: WorkerConfig): Promise<void> {
+  async configure(config: WorkerConfig, declared = config): Promise<void> {
     const {name} = this.#process.config;
     this.#reach('configure');
     if (this.#process.refuseConfigure) throw new Error(`${name} refused: ${this.#process.refuseConfigure}`);
     this.#runtime.log.push(`configure ${name}`);
     this.#process.config = config;
-    this.#process.toldConfig = config;
+    this.#process.toldConfig = declared;
     this.#process.configured.push(config);
   }
 

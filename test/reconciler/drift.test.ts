@@ -1,9 +1,11 @@
 /** What somebody else than its owner makes of a worker: noticed at once, and put right, told of or left. */
 import {beforeEach, describe, expect, it, test} from '@jest/globals';
-import type {Desired, DriftPolicy} from '../../src/api/types.js';
-import {toldOf} from '../../src/protocol/running.js';
+import type {Desired, DriftPolicy, FieldChange} from '../../src/api/types.js';
+import {runningOf, toldOf} from '../../src/protocol/running.js';
 import type {WorkerConfig} from '../../src/protocol/control.js';
-import {driftText, fieldsOff} from '../../src/reconciler/drift.js';
+import type {Controller} from '../../src/reconciler/controller.js';
+import {driftText, fieldsOff, isSameDrift, leftText, tellsOfWarned} from '../../src/reconciler/drift.js';
+import {withHand} from '../../src/reconciler/hand.js';
 import {noClaims, planSpecialist} from '../../src/reconciler/plan.js';
 import type {Action, Observed} from '../../src/reconciler/types.js';
 import {dev, desire, World} from '../fakes/ports.js';
@@ -87,6 +89,42 @@ describe('the next step with drift', () => {
     expect(step(drifted, 'heal')).toMatchObject({type: 'reconfigure', drift: true, changes});
     expect(step(drifted, 'warn')).toMatchObject({type: 'leave', changes, message: `${left} warn)`});
     expect(step(drifted, 'ignore')).toMatchObject({type: 'leave', changes, message: `${left} ignore)`});
+  });
+
+  test.each<[DriftPolicy, readonly string[] | undefined, readonly string[]]>([
+    [{default: 'heal', fields: {model: 'ignore'}}, ['parameters.temperature'], ['model']],
+    [{default: 'ignore', fields: {model: 'heal'}}, ['model'], ['parameters.temperature']],
+    [{default: 'ignore', fields: {parameters: 'heal'}}, ['parameters.temperature'], ['model']],
+    [{default: 'ignore', fields: {'parameters.*': 'heal', parameters: 'warn'}}, ['parameters.temperature'], ['model']],
+    [
+      {default: 'ignore', fields: {'parameters.*': 'heal', 'parameters.temperature': 'warn'}},
+      undefined,
+      ['model', 'parameters.temperature'],
+    ],
+    [{default: 'heal', fields: {'parameters.temp': 'ignore'}}, ['model', 'parameters.temperature'], []],
+  ])('is decided field by field, the longest that matches first: %j', (driftPolicy, healed, left) => {
+    const action = step(observe(athena, byHand), driftPolicy);
+    const paths = (changes: readonly FieldChange[] = []) => changes.map(({path}) => path);
+    if (healed === undefined) {
+      expect(action).toMatchObject({type: 'leave'});
+      expect(paths(action?.type === 'leave' ? action.changes : [])).toEqual(left);
+      return;
+    }
+    expect(action).toMatchObject({type: 'reconfigure', drift: true});
+    if (action?.type !== 'reconfigure') return;
+    expect(paths(action.changes)).toEqual(healed);
+    expect(paths(action.left)).toEqual(left);
+  });
+
+  it('is all of it where a person applies, and says what was left until then', () => {
+    const input = {desired: athena, enabled: true, observed: observe(athena, byHand), claims: noClaims, heal: true};
+    const driftPolicy: DriftPolicy = {default: 'heal', fields: {model: 'ignore'}};
+    const action = planSpecialist({...input, driftPolicy});
+    expect(action).toMatchObject({
+      type: 'reconfigure',
+      changes: [{path: 'model', left: 'ignore'}, {path: 'parameters.temperature'}],
+    });
+    expect(action).not.toHaveProperty('left');
   });
 
   it.each<DriftPolicy>(['heal', 'warn', 'ignore'])('keeps one that runs as told: %s', policy => {
@@ -325,6 +363,187 @@ describe('a worker that somebody reconfigures', () => {
       expect(world.reasons('athena')).not.toContain('Drifted');
       expect(world.condition('athena', 'Progressing').reason).toBe('Converged');
     });
+  });
+});
+
+describe('what of a worker that somebody reconfigures is left', () => {
+  const policy: DriftPolicy = {
+    default: 'heal',
+    fields: {model: 'ignore', 'parameters.*': 'warn', 'parameters.seed': 'heal'},
+  };
+  let world: World;
+  let controller: Controller;
+
+  beforeEach(async () => {
+    world = new World();
+    await world.apply([desire('athena', {parameters: {seed: 1}}), desire('hermes')], {driftPolicy: policy});
+    controller = await world.start();
+    await world.clock.advance(60_000);
+    world.runtime.log.length = 0;
+    world.store.events.length = 0;
+  });
+
+  it('stays as the hand made it, while what is to be healed is told again', async () => {
+    const athena = world.runtime.process('athena');
+    const {expertise} = athena.config;
+    athena.configureByHand({
+      model: 'm2',
+      parameters: {temperature: 0.9, seed: 7},
+      expertise: {...expertise, focus: 'chess'},
+      authToken: 'of a stranger',
+    });
+    await world.clock.advance(1_000_000); // resyncs
+    expect(world.runtime.log).toEqual(['configure athena']);
+    expect(athena.config).toMatchObject({
+      model: 'm2',
+      choice: {model: 'm2'},
+      parameters: {temperature: 0.9, seed: 1},
+      expertise,
+    });
+    expect(athena.config.authToken).toBeUndefined();
+    expect(world.events('athena').map(({type, reason, message}) => [type, reason, message])).toEqual([
+      [
+        'Normal',
+        'DriftHealed',
+        expect.stringMatching(
+          /^put right what was changed by hand: expertise\.focus is .*; parameters\.seed is 7 instead of 1$/,
+        ),
+      ],
+      [
+        'Warning',
+        'Drifted',
+        'changed by hand: parameters.temperature is 0.9 instead of not set (left so: driftPolicy is warn for parameters.temperature)',
+      ],
+    ]);
+    expect(world.condition('athena', 'Progressing')).toMatchObject({
+      status: 'False',
+      reason: 'Drifted',
+      message:
+        'changed by hand: model is "m2" instead of "llama3"; parameters.temperature is 0.9 instead of not set ' +
+        '(left so: driftPolicy is warn for parameters.temperature; ignore for model)',
+    });
+  });
+
+  it('is not told of where the policy ignores it, and a change of it is no news of another', async () => {
+    const athena = world.runtime.process('athena');
+    athena.configureByHand({model: 'm2'});
+    await world.clock.advance(1000);
+    expect(world.events('athena')).toEqual([]);
+    expect(world.condition('athena', 'Progressing').reason).toBe('Drifted');
+    athena.configureByHand({parameters: {seed: 1, topP: 0.5}});
+    await world.clock.advance(1000);
+    athena.configureByHand({model: 'm3'});
+    await world.clock.advance(1000);
+    expect(athena.config).toMatchObject({model: 'm3', parameters: {seed: 1, topP: 0.5}});
+    expect(world.reasons('athena')).toEqual(['Drifted']);
+  });
+
+  it('is put right by an apply, and by one that drains the default decides', async () => {
+    const athena = world.runtime.process('athena');
+    athena.configureByHand({model: 'm2'});
+    await world.clock.advance(1000);
+    expect(athena.config.model).toBe('m2');
+    await controller.loadRecords(['default/dev']);
+    await world.clock.advance(1000);
+    expect(athena.config.model).toBe('llama3');
+    world.runtime.process('hermes').drainByHand();
+    await world.clock.advance(60_000);
+    expect(world.runtime.log).toContain('launch hermes');
+  });
+
+  it('stays over a restart of the controller, which heals the rest', async () => {
+    const fresh = new World();
+    await fresh.apply([desire('athena')], {driftPolicy: policy});
+    await fresh.close(await fresh.start());
+    const athena = fresh.runtime.process('athena');
+    athena.configureByHand({model: 'm2', graceMs: 1});
+    await fresh.close(await fresh.start());
+    expect(athena.config).toMatchObject({model: 'm2', graceMs: athena.toldConfig.graceMs});
+    await fresh.close(await fresh.start());
+    expect(athena.config.model).toBe('m2');
+    expect(fresh.reasons('athena').filter(reason => reason === 'DriftHealed')).toHaveLength(1);
+  });
+
+  it('is told of against the revision that declares it', async () => {
+    const fresh = new World();
+    const revision = '1a2b3c4d5e6f7890';
+    await fresh.apply([desire('athena')], {driftPolicy: {default: 'warn', fields: {model: 'heal'}}, revision});
+    await fresh.start();
+    fresh.runtime.process('athena').configureByHand(byHand);
+    await fresh.clock.advance(1000);
+    const drift = fresh.events('athena').filter(({reason}) => reason.startsWith('Drift'));
+    expect(drift.map(({message}) => message)).toEqual([
+      'put right what was changed by hand against revision 1a2b3c4d5e6f: model is "m2" instead of "llama3"',
+      expect.stringContaining('changed by hand against revision 1a2b3c4d5e6f: parameters.temperature is 0.9'),
+    ]);
+  });
+});
+
+describe('what is said of what is left', () => {
+  const change = (path: string, left: 'warn' | 'ignore') => ({path, from: 1, to: 2, origin: undefined, left});
+  const policy: DriftPolicy = {default: 'ignore', fields: {model: 'warn'}};
+
+  test.each([
+    ['warn', [change('model', 'warn')], true],
+    ['ignore', [change('model', 'ignore')], false],
+    [policy, [change('model', 'warn')], true],
+    [policy, [change('overflow', 'ignore')], false],
+    [policy, [change('model', 'warn'), change('overflow', 'ignore')], true],
+  ] as const)('%j of %j is to be told of: %s', (one, changes, expected) => {
+    expect(tellsOfWarned(leftText(changes, one), one)).toBe(expected);
+  });
+
+  it('is the same of another revision that declares the same', () => {
+    const said = (path: string, revision?: string): string => leftText([change(path, 'warn')], policy, revision);
+    expect(isSameDrift(said('model', 'a1'), said('model', 'b2'))).toBe(true);
+    expect(isSameDrift(said('model'), said('model', 'b2'))).toBe(true);
+    expect(isSameDrift(said('model', 'a1'), said('overflow', 'a1'))).toBe(false);
+    expect(isSameDrift(undefined, said('model'))).toBe(false);
+  });
+});
+
+describe('a configuration that keeps what is left', () => {
+  const config = configOf({parameters: {temperature: 0.2}, budget: {tokensPerDay: 5, mode: 'hard'}});
+  const keep = (hand: Partial<WorkerConfig>, ...paths: readonly string[]) =>
+    withHand(
+      config,
+      runningOf({...config, ...hand}),
+      paths.map(path => ({path})),
+    );
+
+  it('is what is declared where nothing is', () => {
+    expect(keep({model: 'm2'})).toEqual(config);
+  });
+
+  test.each<[string, Partial<WorkerConfig>, readonly string[], Partial<WorkerConfig>]>([
+    ['another value', {model: 'm2'}, ['model'], {model: 'm2', choice: {...config.choice, model: 'm2'}}],
+    [
+      'a value more',
+      {parameters: {temperature: 0.2, seed: 3}},
+      ['parameters.seed'],
+      {parameters: {temperature: 0.2, seed: 3}},
+    ],
+    ['one that the hand took away', {parameters: {}}, ['parameters.temperature'], {parameters: {}}],
+    ['seconds', {graceMs: 1500}, ['terminationGracePeriodSeconds'], {graceMs: 1500}],
+    [
+      'one of a section',
+      {budget: {tokensPerDay: 9, mode: 'soft'}},
+      ['budget.tokensPerDay'],
+      {budget: {tokensPerDay: 9, mode: 'hard'}},
+    ],
+  ])('keeps %s', (_, hand, paths, expected) => {
+    expect(keep(hand, ...paths)).toEqual({...config, ...expected});
+  });
+
+  it('has no budget where the hand took it away', () => {
+    const {budget: _, ...without} = config;
+    const kept = withHand(config, runningOf(without), [{path: 'budget.tokensPerDay'}, {path: 'budget.mode'}]);
+    expect(kept).toEqual(without);
+  });
+
+  it('never keeps a provider, nor its address', () => {
+    const provider = {...config.provider, baseUrl: 'http://127.0.0.1:9'} as WorkerConfig['provider'];
+    expect(keep({provider}, 'provider.baseUrl')).toEqual(config);
   });
 });
 

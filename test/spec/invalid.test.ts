@@ -66,6 +66,28 @@ const rows: readonly Row[] = [
     'did you mean `warn`?',
   ],
   [
+    'a drift policy of a field that there is not',
+    '  driftPolicy: {default: heal, fields: {parameters.temprature: ignore}}\n',
+    6,
+    41,
+    'unknown field `parameters.temprature`',
+    'did you mean `parameters.temperature`?',
+  ],
+  [
+    'a drift policy of a provider, with which goes a key',
+    '  driftPolicy: {fields: {provider: ignore}}\n',
+    6,
+    26,
+    'unknown field `provider`',
+  ],
+  [
+    'a drift policy of a field that is none',
+    '  driftPolicy: {fields: {model: leave}}\n',
+    6,
+    33,
+    '`model` must be one of heal, warn, ignore',
+  ],
+  [
     'a fleet that depends on itself',
     '  dependsOn: [dev]\n',
     6,

@@ -139,6 +139,18 @@ describe('of the fleet itself', () => {
     });
   });
 
+  it.each([
+    [
+      'driftPolicy: {default: warn, fields: {model: heal}}',
+      'driftPolicy: {fields: {model: ignore, parameters.*: warn}}',
+      'warn',
+    ],
+    ['driftPolicy: warn', 'driftPolicy: {fields: {model: ignore, parameters.*: warn}}', 'heal'],
+  ])('drift policies are merged field by field: %s and %s', async (below, above, byDefault) => {
+    const {fleet} = await overlay(`${base}  ${below}\n`, `  ${above}\n`);
+    expect(fleet.driftPolicy).toEqual({default: byDefault, fields: {model: 'ignore', 'parameters.*': 'warn'}});
+  });
+
   it('every layer has its own includes, and of two Expertise documents the upper one counts', async () => {
     const expertise = (title: string): string =>
       `apiVersion: tekton.ai/v1alpha1\nkind: Expertise\nmetadata: {name: athena}\nspec: {title: ${title}}\n`;

@@ -34,7 +34,9 @@ export function fleetDeclaration(fleet: LoadedFleet, providers: DeclaredProvider
     ...(!fleet.enabled && {enabled: false}),
     ports: {...fleet.ports},
     ...(fleet.allowMassPrune && {allowMassPrune: true}),
-    ...(fleet.driftPolicy !== undefined && {driftPolicy: fleet.driftPolicy}),
+    ...(fleet.driftPolicy !== undefined && {
+      driftPolicy: typeof fleet.driftPolicy === 'string' ? fleet.driftPolicy : {...fleet.driftPolicy},
+    }),
     ...(fleet.dependsOn && {dependsOn: fleet.dependsOn}),
     ...(fleet.rollback && {rollback: {...fleet.rollback}}),
     ...(fleet.syncWindows && {syncWindows: fleet.syncWindows.map(window => ({...window}))}),

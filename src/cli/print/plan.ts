@@ -90,9 +90,10 @@ function actionLines(action: Action, options: PlanTextOptions): readonly string[
   }
 }
 
-function changeLine({path, from, to, origin}: FieldChange, options: PlanTextOptions): string {
+function changeLine({path, from, to, origin, left}: FieldChange, options: PlanTextOptions): string {
   const arrow = options.style.dim('->');
-  return `      ${path}: ${valueText(from)} ${arrow} ${valueText(to)}${originNote(origin, options)}`;
+  const until = left ? options.style.dim(` (left so until an apply: driftPolicy is ${left})`) : '';
+  return `      ${path}: ${valueText(from)} ${arrow} ${valueText(to)}${originNote(origin, options)}${until}`;
 }
 
 const longestValue = 72;

@@ -62,6 +62,8 @@ export interface ReviewedChange {
   readonly to?: Json;
   /** Where `to` comes from. */
   readonly origin?: ReviewedOrigin;
+  /** Changed by hand, and left so by the fleet's drift policy until an apply. */
+  readonly left?: FieldChange['left'];
 }
 
 export interface ReviewedOrigin extends Partial<Place> {
@@ -230,13 +232,14 @@ function whyOf(action: Exclude<Action, {type: 'prune'}>): string | undefined {
   }
 }
 
-function changeOf({path: field, from, to, origin}: FieldChange, placeOf: PlaceOf): ReviewedChange {
+function changeOf({path: field, from, to, origin, left}: FieldChange, placeOf: PlaceOf): ReviewedChange {
   const reviewed = originOf(origin, placeOf);
   return {
     path: field,
     ...(from !== undefined && {from: masked(from, field)}),
     ...(to !== undefined && {to: masked(to, field)}),
     ...(reviewed && {origin: reviewed}),
+    ...(left && {left}),
   };
 }
 

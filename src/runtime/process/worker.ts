@@ -92,8 +92,8 @@ export class ProcessWorker implements Worker {
     return !this.#control && performance.now() - this.#aloneSince > unreachableMs;
   }
 
-  async configure(config: WorkerConfig): Promise<void> {
-    const told = toldOf(config);
+  async configure(config: WorkerConfig, declared = config): Promise<void> {
+    const told = toldOf(declared);
     // The intent first: else whoever comes after a crash of ours would take what we told it for somebody else's doing.
     await this.#options.remember(told, this.#told);
     const {revision = this.#hello.revision} = await this.#request({type: 'configure', config});
@@ -103,7 +103,7 @@ export class ProcessWorker implements Worker {
     // Somebody else's may have come right after ours, and have been told of before the reply was looked at.
     this.#hello = later(this.#hello, {
       ...this.#hello,
-      ...this.#told,
+      ...toldOf(config),
       choice,
       ...(revision !== undefined && {revision}),
     });
