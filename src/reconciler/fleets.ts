@@ -49,7 +49,7 @@ export interface FleetsOptions {
   readonly runs: (key: FleetKey) => boolean;
   /** Why a fleet isn't as declared and Ready, in words; undefined: it is. */
   readonly whyNotReady: (key: FleetKey) => string | undefined;
-  /** What was held of a fleet from a repository may go now, perhaps: it is to be read again. */
+  /** What is in force of a fleet from a repository may be another than the repository says: it is to be read again. */
   readonly mayGo?: (fleet: Fleet) => void;
   /** Who is not Ready, by its last status. */
   readonly notReady?: (key: FleetKey) => NotReady;
@@ -175,15 +175,16 @@ export class Fleets {
     const key = {namespace: record.namespace, fleet: record.name};
     const known = this.all.get(fleetId(key));
     if (known) {
-      if (known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped) {
-        known.sourceError = undefined;
-      }
+      const isOthers = known.record.appliedAt !== record.appliedAt || known.record.stopped !== record.stopped;
+      if (isOthers) known.sourceError = undefined;
       const isLifted = known.record.gate?.refused !== undefined && record.gate?.refused === undefined;
       known.record = record;
       if (record.stopped || !record.enabled) known.launched = false;
       known.watch?.update(record);
       this.#options.changed(known);
       if (isLifted && this.#options.follow) this.#readAgain(known);
+      // A command let go of a specialist, say: nobody watches a repository for that.
+      else if (isOthers && record.source.type === 'git') this.#readAgain(known);
       // Watching may have failed before, or its source was standard input.
       return this.#follow(known);
     }
@@ -381,12 +382,17 @@ export class Fleets {
   async change(key: FleetKey, change: (record: FleetRecord) => FleetRecord): Promise<void> {
     await this.#inTurn(async () => {
       let result: TakenOver = 'unchanged';
+      let isRolledBack = false;
       const record = await this.#options.ports.store.updateFleet(key, previous => {
         const next = previous && change(previous);
         if (next !== previous) result = 'outdated'; // as if another had written it
+        isRolledBack = next?.gate?.refused !== undefined && next.gate.refused !== previous?.gate?.refused;
         return next;
       });
       if (record) await this.#recorded(key, record, {result, what: ''});
+      const fleet = this.all.get(fleetId(key));
+      // Its git source no longer stands as it said.
+      if (fleet && isRolledBack && fleet.record.source.type === 'git') this.#options.mayGo?.(fleet);
     });
   }
 

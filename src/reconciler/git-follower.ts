@@ -148,15 +148,15 @@ export class GitFollower {
     // A command may have put a revision in force since we last looked.
     source.status = (await this.#options.git.readStatus(record)) ?? source.status;
     if (isSuspended(record)) {
-      await this.#say(source, statusSuspended(this.#base(source)));
+      await this.#say(source, statusSuspended(this.#base(source, record)));
       return undefined;
     }
     const {isFull} = source;
     source.isFull = false;
     try {
-      const problem = await this.#sync(source, isFull);
+      const problem = await this.#sync(source, record, isFull);
       this.#judge(source, problem);
-      if (problem) await this.#failed(source, problem);
+      if (problem) await this.#failed(source, record, problem);
     } catch (error) {
       source.isFull = true;
       throw error;
@@ -164,15 +164,18 @@ export class GitFollower {
     return this.#pauseMs(source);
   }
 
-  /** @returns what keeps the newest revision from being wholly in force */
-  async #sync(source: Followed, isFull: boolean): Promise<GitSourceError | undefined> {
+  /**
+   * `record` is the one that the pass began with: a command may put another in its place meanwhile, for the next pass.
+   *
+   * @returns what keeps the newest revision from being wholly in force
+   */
+  async #sync(source: Followed, record: GitSourceRecord, isFull: boolean): Promise<GitSourceError | undefined> {
     const {git} = this.#options;
-    const {record, status} = source;
+    const {status} = source;
     try {
-      source.repository ??= await git.repository(record);
-      const flow: FlowOptions = {
-        ...{record, git, repository: source.repository, since: status?.revision, signal: this.#abort.signal},
-      };
+      const repository = source.repository ?? (await git.repository(record));
+      if (source.record === record) source.repository = repository;
+      const flow: FlowOptions = {record, git, repository, since: status?.revision, signal: this.#abort.signal};
       const target = await seek(flow);
       const reason = record.pinned ? 'Pinned' : 'UpToDate';
       if (!isFull && status?.reason === reason && status.revision === target.commit) {
@@ -183,7 +186,7 @@ export class GitFollower {
       const isJudged = verdict?.error.seen === target.commit && this.#now() < verdict.untilMs;
       if (!isFull && isJudged) return verdict.error;
       const candidate = await bringIn(flow, target);
-      return await this.#putInForce(source, source.repository, candidate);
+      return await this.#putInForce(source, {record, repository}, candidate);
     } catch (error) {
       if (error instanceof GitSourceError) return error;
       throw error;
@@ -206,11 +209,10 @@ export class GitFollower {
    */
   async #putInForce(
     source: Followed,
-    repository: GitRepository,
+    {record, repository}: {readonly record: GitSourceRecord; readonly repository: GitRepository},
     candidate: Candidate,
   ): Promise<GitSourceError | undefined> {
     const {events} = this.#options;
-    const {record} = source;
     const {commit} = candidate;
     const before = source.status;
     await repository.switchTo(commit.id);
@@ -221,7 +223,7 @@ export class GitFollower {
     const isNothing = held.length === candidate.fleets.length;
     if (isNothing && before?.revision !== undefined) await repository.switchTo(before.revision);
     if (!isNothing && before?.revision !== commit.id) this.#tellRevision(record, before, candidate);
-    const inForce = statusInForce(this.#base(source), candidate);
+    const inForce = statusInForce(this.#base(source, record), candidate);
     if (held.length > 0) {
       // Some of it is in force, and the verdict of before stands until what is wrong now is said.
       if (!isNothing) source.status = {...inForce, ...verdictOf(before)};
@@ -309,9 +311,9 @@ export class GitFollower {
   }
 
   /** Says it once, however often it happens. */
-  async #failed(source: Followed, error: GitSourceError): Promise<void> {
+  async #failed(source: Followed, record: GitSourceRecord, error: GitSourceError): Promise<void> {
     const {fleets, events} = this.#options;
-    const {record, status: before} = source;
+    const {status: before} = source;
     if (before?.reason !== error.reason || before.message !== error.message) {
       const hint = error.hint === undefined ? '' : `; ${error.hint}`;
       events.ofSource(record, 'Warning', error.reason, `${error.message}${hint}`, error.seen);
@@ -321,7 +323,7 @@ export class GitFollower {
       const message = `git source ${recordId(record)}: ${error.message}`;
       for (const fleet of this.#fleetsOf(record)) fleets.setProblem(fleet, {reason, message});
     }
-    await this.#say(source, statusFailed(this.#base(source), error));
+    await this.#say(source, statusFailed(this.#base(source, record), error));
   }
 
   async #say(source: Followed, status: GitSourceStatus): Promise<void> {
@@ -341,7 +343,7 @@ export class GitFollower {
     await git.writeStatus(source.status);
   }
 
-  #base({record, status}: Followed) {
+  #base({status}: Followed, record: GitSourceRecord) {
     return {record, previous: status, now: this.#options.ports.clock.iso()};
   }
 

@@ -4,6 +4,8 @@ import {InvalidInputError} from '../../src/api/errors.js';
 import type {FleetRecord, LoadedFleet} from '../../src/api/types.js';
 import type {Controller} from '../../src/reconciler/controller.js';
 import {contentOf} from '../../src/reconciler/health-gate.js';
+import {resumed} from '../../src/reconciler/rollouts.js';
+import {held, refusalLiftedBy} from '../fakes/gates.js';
 import {FakeGitSources} from '../fakes/git-sources.js';
 import {desire, loaded, World} from '../fakes/ports.js';
 
@@ -292,6 +294,55 @@ describe('a person', () => {
     git.declare({}, {requestedAt: 'now'});
     await world.clock.advance(500);
     expect(record('athena').generations).toEqual({'athena-ai': 2});
+  });
+
+  it('asks while it is being looked at: only the look after that is the answer', async () => {
+    await follow([fleet('athena', 'm1')]);
+    git.remote.push([fleet('athena', 'm2')]);
+    let open: () => void = () => undefined;
+    git.remote.gate = new Promise(resolve => (open = resolve));
+    await world.clock.advance(35_000);
+    git.declare({}, {requestedAt: 'now'});
+    await world.clock.advance(100);
+    git.written.length = 0;
+    git.remote.push([fleet('athena', 'm3')]);
+    open();
+    await world.clock.advance(1000);
+    expect(git.written.find(({requestSeen}) => requestSeen === 'now')?.revision).toBe(git.remote.head);
+    expect(record('athena').specialists[0]?.spec.model).toBe('m3');
+    expect(world.warnings).toEqual([]);
+  });
+
+  it('holds a specialist and lets go of it: it is as the repository says again, without a push', async () => {
+    await follow([fleet('athena', 'm1')]);
+    const key = {namespace: 'default', fleet: 'athena'};
+    await world.store.updateFleet(key, before => before && held(before, 'athena', 'm0'));
+    await controller.loadRecords();
+    await world.clock.advance(2000);
+    expect(record('athena').specialists[0]?.spec.model).toBe('m0');
+    await world.store.updateFleet(key, before => before && resumed(before, ['athena-ai'], [], 'resumed'));
+    await controller.loadRecords();
+    await world.clock.advance(2000);
+    expect(record('athena').specialists[0]?.spec.model).toBe('m1');
+  });
+
+  it('takes the refusal of what was rolled back back: it is tried once more, without a push', async () => {
+    const rollback = {rollback: {enabled: true, deadlineSeconds: 60}};
+    const key = {namespace: 'default', fleet: 'athena'};
+    const judged = (provider: 'ollama' | 'hosted'): LoadedFleet =>
+      loaded([desire('athena', {fleet: key, provider})], {name: 'athena', ...rollback});
+    await follow([judged('ollama')]);
+    await world.clock.advance(10_000);
+    world.models.answers.set('hosted', {available: false, reason: 'Unauthorized', message: 'the key is wrong'});
+    git.remote.push([judged('hosted')]);
+    await world.clock.advance(120_000);
+    expect(said('RolledBack')).toHaveLength(1);
+    expect(record('athena').specialists[0]?.provider.name).toBe('ollama');
+    expect(status()).toMatchObject({ready: 'False', reason: 'Held'});
+    await world.store.updateFleet(key, refusalLiftedBy('lifted'));
+    await controller.loadRecords();
+    await world.clock.advance(2000);
+    expect(record('athena').specialists[0]?.provider.name).toBe('hosted');
   });
 
   it('stops a fleet, which no push starts again', async () => {
