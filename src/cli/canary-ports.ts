@@ -54,7 +54,14 @@ export const answerChecks: AnswerChecks = {
     const {compileSchema} = await import('../spec/json-schema.js');
     const check = await compileSchema(schema);
     if (typeof check !== 'function') return `the schema can't be used: ${check.problem}`;
-    const answer = await within(checkMs, () => ({misfit: check(value)}));
+    const answer = await within(checkMs, () => {
+      try {
+        return {misfit: check(value)};
+      } catch (error) {
+        // A schema that refers to itself without end. Not for us to fail at: the prompts would be asked again and again.
+        return {misfit: `the schema can't be used: ${describeError(error)}`};
+      }
+    });
     return answer === undefined ? 'looking took too long' : answer.misfit;
   },
 };

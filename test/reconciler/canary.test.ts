@@ -58,6 +58,13 @@ describe('an answer', () => {
     expect(failure?.expectation).toBe('fits the schema (looking took too long)');
   });
 
+  it('fails a schema that refers to itself without end, and nothing else', async () => {
+    const again = {anyOf: [{$ref: '#/definitions/a'}]};
+    const schema = {allOf: [{$ref: '#/definitions/a'}], definitions: {a: again}};
+    const failure = await failureOf({prompt: 'p', schema}, answer('{}'), answerChecks);
+    expect(failure?.expectation).toContain("the schema can't be used: ");
+  });
+
   it('is shown on one short line, without keys', () => {
     const text = excerptOf(`no\n${'x'.repeat(200)}`);
     expect(text).toHaveLength(120);
