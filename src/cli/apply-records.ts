@@ -6,7 +6,7 @@ import {MassPruneError, nextRecord, recordId} from '../reconciler/desired.js';
 import {circleOf, circleText, fleetOrder} from '../reconciler/fleet-dependencies.js';
 import {isRefused, notReadyOf} from '../reconciler/health-gate.js';
 import {readFleetStatus} from '../registry/status-files.js';
-import {readFleetRecords, setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
+import {readFleetRecord, readFleetRecords, setAsideIfDamaged, updateFleet} from '../registry/fleet-records.js';
 import {ensureStateHome} from '../registry/home.js';
 import type {CommandContext} from './context.js';
 import {writeLine} from './output.js';
@@ -54,8 +54,7 @@ export async function applyRecords(
   loaded: readonly LoadedFleet[],
   flags: ApplyFlags,
 ): Promise<readonly FleetRecord[]> {
-  if (!flags.ignoreWindows) await refuseClosed(context.home, loaded);
-  refuseCircles(context.home, loaded);
+  await refuseBefore(context, loaded, flags);
   const records: FleetRecord[] = [];
   for (const fleet of fleetOrder(loaded)) {
     const write = (confirmed: boolean): Promise<FleetRecord> =>
@@ -77,6 +76,32 @@ export async function applyRecords(
   return records;
 }
 
+/**
+ * Refuses what `applyRecords` would, for those who write something else first. A mass prune that a person can be asked
+ * about is let through here.
+ *
+ * @throws {ConflictError} as `applyRecords`
+ */
+export async function refuseBefore(
+  context: CommandContext,
+  loaded: readonly LoadedFleet[],
+  flags: ApplyFlags,
+): Promise<void> {
+  const {home} = context;
+  if (!flags.ignoreWindows) await refuseClosed(home, loaded);
+  refuseCircles(home, loaded);
+  const confirmed = flags.yes || canBeAsked(context);
+  for (const fleet of loaded) {
+    const previous = readFleetRecord(home, fleet);
+    const isKept = previous !== undefined && flags.byPerson === false && isRefused(previous, fleet);
+    if (!isKept) nextRecord(previous, fleet, {...flags, confirmed, appliedAt: '', version});
+  }
+}
+
+function canBeAsked({isTerminal}: CommandContext): boolean {
+  return isTerminal.stdin && isTerminal.stderr;
+}
+
 /** @throws {ConflictError} a fleet would wait for itself, over others that are recorded */
 function refuseCircles(home: string, loaded: readonly LoadedFleet[]): void {
   if (!loaded.some(fleet => fleet.dependsOn)) return;
@@ -92,7 +117,7 @@ function refuseCircles(home: string, loaded: readonly LoadedFleet[]): void {
 }
 
 async function agreed(context: CommandContext, error: MassPruneError): Promise<boolean> {
-  if (!context.isTerminal.stdin || !context.isTerminal.stderr) return false;
+  if (!canBeAsked(context)) return false;
   const {createInterface} = await import('node:readline/promises');
   const terminal = createInterface({input: context.openStdin(), output: context.stderr});
   try {

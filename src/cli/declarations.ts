@@ -1,6 +1,6 @@
 /** Everything that a command was pointed at: the fleets of files, and those of git sources, fetched just now. */
 import type {FleetRecord, LoadedFleet} from '../api/types.js';
-import {applyRecords} from './apply-records.js';
+import {applyRecords, refuseBefore} from './apply-records.js';
 import type {ApplyFlags} from './apply-records.js';
 import type {CommandContext} from './context.js';
 import type {PreparedSource} from './git-declared.js';
@@ -47,6 +47,7 @@ export async function applyDeclarations(
   flags: ApplyFlags,
 ): Promise<readonly FleetRecord[]> {
   if (sources.length === 0) return applyRecords(context, fleets, flags);
+  await refuseBefore(context, fleets, flags); // a source that was recorded would be followed all the same
   const {recordSource, tellSource} = await import('./git-declared.js');
   for (const source of sources) await recordSource(context, source);
   const records = await applyRecords(context, fleets, flags);

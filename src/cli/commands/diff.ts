@@ -1,5 +1,5 @@
 import path from 'node:path';
-import {ConflictError} from '../../api/errors.js';
+import {ConflictError, exitCodes, TektonError} from '../../api/errors.js';
 import type {LoadedFleet} from '../../api/types.js';
 import {nextRecord} from '../../reconciler/desired.js';
 import type {Plan} from '../../reconciler/types.js';
@@ -21,7 +21,8 @@ export const run: Command<DiffOptions> = (context, args, options) => planVerb(co
 
 const compare: Command<DiffOptions> = async (context, _args, options) => {
   const {stdout, stderr, color, cwd} = context;
-  const {fleets} = await loadDeclarations(context, options);
+  const {fleets, sources} = await loadDeclarations(context, options);
+  if (options.out !== undefined && sources.length > 0) throw cannotSave();
   const plans = await planLoaded(context.home, fleets, {prune: true});
   const remarks = [
     ...fleets.flatMap(fleet => fleet.notices),
@@ -40,6 +41,14 @@ const compare: Command<DiffOptions> = async (context, _args, options) => {
   if (options.out !== undefined) await save(context, options.out, fleets, plans);
   return exitCodeOfDiff(plans, options);
 };
+
+/** It would be carried out without the files that it was made of, and nobody would follow the source. */
+function cannotSave(): TektonError {
+  return new TektonError('cannot save the plan of a git source', {
+    exitCode: exitCodes.invalidInput,
+    hint: 'a commit is what stays the same: have the source follow one (spec.commit), or pin it with rollout undo --source',
+  });
+}
 
 async function save(
   {home, cwd, stderr}: CommandContext,
