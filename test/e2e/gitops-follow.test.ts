@@ -1,9 +1,11 @@
 /** An environment follows a branch of a real repository: what is pushed is what runs. */
 import {spawnSync} from 'node:child_process';
+import {createHmac} from 'node:crypto';
 import {statSync} from 'node:fs';
 import {readdir} from 'node:fs/promises';
 import {join} from 'node:path';
 import {afterEach, expect, jest} from '@jest/globals';
+import {stringify} from 'yaml';
 import type {FleetEvent} from '../../src/api/types.js';
 import {describeGit, gitTest, TestRepository} from '../fakes/git.js';
 import {isAlive, isReady, kill, sandboxes, until, type FleetSpec, type Sandbox} from './harness.js';
@@ -156,5 +158,33 @@ describeGit('a branch that is followed', () => {
     expect(await box.pids()).toEqual(pids);
     const reconfigured = reasons(await box.events(), 'Reconfigured').map(({aiId}) => aiId);
     expect(reconfigured).toEqual(['s-2-0-ai']);
+  });
+
+  gitTest('converges at the word of a webhook that is signed, and at no other', async () => {
+    const box = await sandbox();
+    const repository = repositoryOf({'envs/dev/dev.yaml': one(box)});
+    const port = box.ports.to;
+    const spec = {
+      ...{url: repository.url, branch: 'main', path: 'envs/dev', intervalSeconds: 3600},
+      webhook: {host: box.host, port, secret: {env: 'HOOK_SECRET'}},
+    };
+    const document = {apiVersion: 'tekton.ai/v1alpha1', kind: 'GitSource', metadata: {name: 'repo'}, spec};
+    await box.write('source.yaml', stringify(document));
+    await box.ok(['up', '-f', 'source.yaml'], {env: {HOOK_SECRET: 'a secret of the hook'}});
+    const pids = await box.pids();
+    repository.push({'envs/dev/dev.yaml': one(box, 'wise')});
+    const body = JSON.stringify({ref: 'refs/heads/main', repository: {clone_url: repository.url}});
+    const told = async (key: string): Promise<number> => {
+      const signature = `sha256=${createHmac('sha256', key).update(body).digest('hex')}`;
+      const headers = {'content-type': 'application/json', 'x-github-event': 'push', 'x-hub-signature-256': signature};
+      const url = `http://${box.host}:${port}/hooks/default/repo`;
+      return (await fetch(url, {method: 'POST', headers, body})).status;
+    };
+    const {seen} = box.gitStatus('repo');
+    expect(await told('another')).toBe(401);
+    expect(box.gitStatus('repo').seen).toBe(seen);
+    expect(await told('a secret of the hook')).toBe(202);
+    await hasModel(box, 'wise');
+    expect(await box.pids()).toEqual(pids);
   });
 });
