@@ -84,8 +84,8 @@ export async function variablesOf(
       problems.push(env.document.problem(env.path, 'value', message, secretHint));
     }
     values.set(name, {value: problem ? undefined : found.value, from: found.from});
-    if (!problem && found.from === 'environment' && found.value !== undefined) {
-      recorded.push([`${variablePrefix}${name}`, found.value]);
+    if (!problem && found.variable !== undefined && found.value !== undefined) {
+      recorded.push([found.variable, found.value]);
     }
   }
   const known = options.trust ? [] : undeclared(options.environment);
@@ -126,6 +126,8 @@ function definitionsOf(documents: readonly SourceDocument[]): ReadonlyMap<string
 }
 
 interface Found extends Variable {
+  /** Of the environment: where it was, and is looked for again. */
+  readonly variable?: string;
   readonly problem?: Problem;
   readonly files: readonly string[];
   readonly watch: readonly string[];
@@ -143,32 +145,29 @@ class Lookup {
 
   async find(): Promise<Found> {
     const {files, watch} = this;
-    const value = this.fromEnvironment();
+    const said = this.fromEnvironment();
     // Looked at in any case: it counts as soon as the environment says nothing any more.
     const file = await this.fromFile();
-    if (value !== undefined) return {value, from: 'environment', files, watch};
+    if (said) return {...said, from: 'environment', files, watch};
     if (file?.problem) return {value: undefined, from: 'file', problem: file.problem, files, watch};
     if (file?.value !== undefined) return {value: file.value, from: 'file', files, watch};
     const written = this.definition.fields.get('default')?.value;
     return {value: isScalar(written) ? String(written) : undefined, from: 'default', files, watch};
   }
 
-  private fromEnvironment(): string | undefined {
+  /** A repository chooses the names, so each of the two has to be one that the operator lets it read. */
+  private fromEnvironment(): {readonly value: string; readonly variable: string} | undefined {
     const {environment, given, trust} = this.options;
     const {name, fields} = this.definition;
-    if (Object.hasOwn(given, name)) return given[name];
+    const usual = `${variablePrefix}${name}`;
     const own = fields.get('env')?.value;
-    const variables = [`${variablePrefix}${name}`, ...(typeof own === 'string' ? [own] : [])];
-    // The operator who lets a repository read one of the two means this variable.
-    if (trust && !variables.some(variable => trust.mayRead(variable))) return undefined;
-    const readable = variables.filter(
-      (variable, index) =>
-        !trust || trust.mayRead(variable) || (index === 0 && trust.mayRead(variables[1] ?? variable)),
-    );
-    return readable
-      .filter(variable => !namesSecret(variable))
-      .map(variable => environment[variable])
-      .find(Boolean);
+    const said = given[name];
+    if (Object.hasOwn(given, name) && said !== undefined) return {value: said, variable: usual};
+    for (const variable of [usual, ...(typeof own === 'string' ? [own] : [])]) {
+      const value = environment[variable];
+      if (value && !namesSecret(variable) && (trust?.mayRead(variable) ?? true)) return {value, variable};
+    }
+    return undefined;
   }
 
   private async fromFile(): Promise<{readonly value?: string; readonly problem?: Problem} | undefined> {

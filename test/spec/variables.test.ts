@@ -74,7 +74,7 @@ describe('the value of a variable', () => {
       'region.txt': 'other',
     });
     const [first] = await load(folder, {environment: {AWS_REGION: 'eu'}});
-    expect(first?.overrides).toEqual({TEKTON_VAR_REGION: 'eu'});
+    expect(first?.overrides).toEqual({AWS_REGION: 'eu'});
     const [again] = await load(folder, {environment: first?.overrides ?? {}});
     expect(again?.specialists[0]?.specHash).toBe(first?.specialists[0]?.specHash);
   });
@@ -239,14 +239,18 @@ describe('of a repository', () => {
   test.each<[what: string, variables: readonly string[], model: string, recorded: Record<string, string>]>([
     ['nothing of the environment counts', [], 'x', {}],
     ['what the policy allows counts, and no more', ['TEKTON_VAR_*'], 'own', {TEKTON_VAR_REGION: 'own'}],
-    ['a value recorded of what it allows counts again', ['AWS_*'], 'own', {TEKTON_VAR_REGION: 'own'}],
+    ['of what it allows nothing else is let in by the name of a variable', ['AWS_*'], 'eu', {AWS_REGION: 'eu'}],
+    ['both are looked at where both are allowed', ['AWS_*', 'TEKTON_VAR_*'], 'own', {TEKTON_VAR_REGION: 'own'}],
   ])('%s', async (_, variables, model, recorded) => {
     const root = await folderOf({'tekton-ai.yaml': text.replace('../out', './in')});
     const trust = trustOf({sources: [{match: {url: '*'}, variables}]}, source);
-    const environment = {TEKTON_VAR_REGION: 'own', TEKTON_VAR_OTHER: 'z'};
+    const environment = {TEKTON_VAR_REGION: 'own', TEKTON_VAR_OTHER: 'z', AWS_REGION: 'eu'};
     const [loaded] = await load(root, {within: {root, as: '/checkout'}, trust, environment});
     expect(loaded && athena(loaded).spec.model).toBe(model);
     expect(loaded?.overrides).toEqual(recorded);
+    // The controller knows what was recorded, and nothing else.
+    const [again] = await load(root, {within: {root, as: '/checkout'}, trust, environment: recorded});
+    expect(again && athena(again).spec.model).toBe(model);
   });
 
   it('a file outside of it is not looked at', async () => {

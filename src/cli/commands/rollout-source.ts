@@ -47,11 +47,12 @@ async function commitOf(home: string, record: GitSourceRecord, given: string | u
   const known = kept.filter(one => /^[0-9a-f]{40,64}$/.test(one));
   const list = known.map(one => one.slice(0, 7)).join(', ');
   const hint = `those that are kept here: ${list === '' ? 'none' : list}; of any other give all digits`;
-  if (given === undefined)
+  if (given === undefined) {
     throw new TektonError(`cannot undo ${name}: no commit was given`, {
       hint: `--to-revision; ${hint}`,
       exitCode: exitCodes.invalidInput,
     });
+  }
   if (/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(given)) return given;
   const [found, ...more] = known.filter(one => one.startsWith(given));
   if (found !== undefined && more.length === 0) return found;
