@@ -44,11 +44,13 @@ const parallel = 4;
 /** A remote that fails is left alone for at most so long, ms, or for its interval where that is longer. */
 const longestPauseMs = 300_000;
 const retryMs = 2000;
-const takeOverAttempts = 3;
 /** Checkouts that are kept beside the one in force: to go back to them without a fetch. */
 const keptRevisions = 3;
 /** That the remote was heard, and nothing else, is written this often, ms. */
 const heardMs = 60_000;
+
+/** `appliedAt` of every fleet's record, by fleet, as they stood before the remote was asked. */
+type Stood = ReadonlyMap<string, string>;
 
 export class GitFollower {
   readonly #options: GitFollowerOptions;
@@ -170,8 +172,9 @@ export class GitFollower {
    * @returns what keeps the newest revision from being wholly in force
    */
   async #sync(source: Followed, record: GitSourceRecord, isFull: boolean): Promise<GitSourceError | undefined> {
-    const {git} = this.#options;
+    const {git, fleets} = this.#options;
     const {status} = source;
+    const stood: Stood = new Map([...fleets.all].map(([id, fleet]) => [id, fleet.record.appliedAt]));
     try {
       const repository = source.repository ?? (await git.repository(record));
       if (source.record === record) source.repository = repository;
@@ -186,7 +189,7 @@ export class GitFollower {
       const isJudged = verdict?.error.seen === target.commit && this.#now() < verdict.untilMs;
       if (!isFull && isJudged) return verdict.error;
       const candidate = await bringIn(flow, target);
-      return await this.#putInForce(source, {record, repository}, candidate);
+      return await this.#putInForce(source, {record, repository, stood}, candidate);
     } catch (error) {
       if (error instanceof GitSourceError) return error;
       throw error;
@@ -209,7 +212,15 @@ export class GitFollower {
    */
   async #putInForce(
     source: Followed,
-    {record, repository}: {readonly record: GitSourceRecord; readonly repository: GitRepository},
+    {
+      record,
+      repository,
+      stood,
+    }: {
+      readonly record: GitSourceRecord;
+      readonly repository: GitRepository;
+      readonly stood: Stood;
+    },
     candidate: Candidate,
   ): Promise<GitSourceError | undefined> {
     const {events} = this.#options;
@@ -218,7 +229,15 @@ export class GitFollower {
     await repository.switchTo(commit.id);
     const held: string[] = [];
     // In the order in which they wait for each other, as a command records them.
-    for (const loaded of fleetOrder(candidate.fleets)) held.push(...(await this.#takeOver(record, loaded, commit)));
+    for (const loaded of fleetOrder(candidate.fleets)) {
+      const result = await this.#takeOver(record, loaded, {commit, stood});
+      if (result === 'outdated') {
+        // A command put another commit in force since we asked, a newer one perhaps: the remote is asked again.
+        this.again(recordId(record));
+        return undefined;
+      }
+      held.push(...result);
+    }
     this.#noticeUndeclared(record, candidate);
     const isNothing = held.length === candidate.fleets.length;
     if (isNothing && before?.revision !== undefined) await repository.switchTo(before.revision);
@@ -247,16 +266,17 @@ export class GitFollower {
     events.ofSource(record, 'Normal', 'RevisionApplied', `${short(commit.id)} ${commit.subject}`, commit.id);
   }
 
-  /** @returns why it is held, if it is */
+  /** @returns why it is held, if it is; `outdated`: the candidate may be older than what is in force */
   async #takeOver(
     record: GitSourceRecord,
     loaded: LoadedFleet,
-    commit: Candidate['commit'],
-  ): Promise<readonly string[]> {
+    candidate: {readonly commit: Candidate['commit']; readonly stood: Stood},
+  ): Promise<readonly string[] | 'outdated'> {
     const {fleets} = this.#options;
     const key = {namespace: loaded.namespace, fleet: loaded.name};
     try {
-      const held = await this.#takeOverOf(key, loaded, commit);
+      const held = await this.#takeOverOf(key, loaded, candidate);
+      if (held === 'outdated') return held;
       return held === undefined ? [] : [`fleet ${fleetId(key)}: ${held}`];
     } catch (error) {
       const message = describeError(error);
@@ -268,24 +288,27 @@ export class GitFollower {
     }
   }
 
-  async #takeOverOf(key: Fleet['key'], loaded: LoadedFleet, commit: Candidate['commit']): Promise<string | undefined> {
+  async #takeOverOf(
+    key: Fleet['key'],
+    loaded: LoadedFleet,
+    {commit, stood}: {readonly commit: Candidate['commit']; readonly stood: Stood},
+  ): Promise<string | undefined> {
     const {fleets} = this.#options;
+    const id = fleetId(key);
+    const since = stood.get(id);
     const what = `took over ${short(commit.id)}: ${commit.subject}`;
-    for (let attempt = 1; attempt <= takeOverAttempts; attempt++) {
-      const since = fleets.all.get(fleetId(key))?.record.appliedAt;
-      const result = await fleets.takeOver({key, loaded, since, what});
-      if (result === 'unwanted') return undefined;
-      if (result === 'held') return fleets.all.get(fleetId(key))?.sourceError?.message ?? 'it has to wait';
-      if (result === 'refused') return refusedText(fleets.all.get(fleetId(key)));
-      if (result === 'outdated') {
-        await fleets.load(); // a command has applied it meanwhile
-        continue;
-      }
-      const fleet = fleets.all.get(fleetId(key));
-      if (fleet) fleets.setProblem(fleet, undefined, commit.id);
-      return undefined;
+    const result = await fleets.takeOver({key, loaded, since, what});
+    if (result === 'unwanted') return undefined;
+    if (result === 'held') return fleets.all.get(id)?.sourceError?.message ?? 'it has to wait';
+    if (result === 'refused') return refusedText(fleets.all.get(id));
+    if (result === 'outdated') {
+      await fleets.load();
+      // A record that stands there unseen would be outdated for ever.
+      return fleets.all.get(id)?.record.appliedAt === since ? 'its record cannot be followed' : 'outdated';
     }
-    return 'others change it all the time';
+    const fleet = fleets.all.get(id);
+    if (fleet) fleets.setProblem(fleet, undefined, commit.id);
+    return undefined;
   }
 
   /** A fleet that the repository has no longer stays: that may be a mistake, and somebody has to say that it is none. */

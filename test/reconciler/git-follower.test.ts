@@ -3,6 +3,7 @@ import {beforeEach, describe, expect, it} from '@jest/globals';
 import {InvalidInputError} from '../../src/api/errors.js';
 import type {FleetRecord, LoadedFleet} from '../../src/api/types.js';
 import type {Controller} from '../../src/reconciler/controller.js';
+import {nextRecord} from '../../src/reconciler/desired.js';
 import {contentOf} from '../../src/reconciler/health-gate.js';
 import {resumed} from '../../src/reconciler/rollouts.js';
 import {held, refusalLiftedBy} from '../fakes/gates.js';
@@ -100,6 +101,32 @@ describe('a git source', () => {
     await world.clock.advance(35_000);
     expect(record('athena').generations).toEqual({'athena-ai': 3});
     expect(said('RevisionApplied')).toHaveLength(3);
+  });
+});
+
+describe('a command that applies a newer commit while an older one is fetched', () => {
+  it.each([
+    ['known', true],
+    ['not yet known', false],
+  ])('is not overwritten, and nobody waits for the next look (%s to the controller)', async (_, isKnown) => {
+    await follow([fleet('athena', 'm1')]);
+    const older = git.remote.push([fleet('athena', 'm2')]);
+    let open: () => void = () => undefined;
+    git.remote.gate = new Promise(resolve => (open = resolve));
+    await world.clock.advance(35_000);
+    const newer = git.remote.push([fleet('athena', 'm3')]);
+    const {source} = record('athena');
+    const options = {confirmed: true, takeOver: false, prune: true, appliedAt: 'meanwhile', version: '1'};
+    await world.store.updateFleet({namespace: 'default', fleet: 'athena'}, before =>
+      nextRecord(before, {...fleet('athena', 'm3'), source, revision: newer}, options),
+    );
+    if (isKnown) await controller.loadRecords();
+    open();
+    await world.clock.advance(1000);
+    expect(world.store.events.map(({revision}) => revision)).not.toContain(older);
+    expect(record('athena')).toMatchObject({appliedAt: 'meanwhile', generations: {'athena-ai': 2}});
+    expect(status()).toMatchObject({reason: 'UpToDate', revision: newer});
+    expect(git.current).toBe(newer);
   });
 });
 
