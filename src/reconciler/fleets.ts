@@ -65,6 +65,8 @@ export interface Declaration {
   readonly since: string | undefined;
   /** What the event says where it changes something. */
   readonly what?: string;
+  /** Done before it is taken over, and not for what is held or refused. */
+  readonly prepare?: () => Promise<void>;
 }
 
 /** What is wrong with a fleet's source. */
@@ -240,12 +242,19 @@ export class Fleets {
    */
   async takeOver(declaration: Declaration): Promise<TakenOver> {
     if (await this.#waits(declaration)) return 'held';
+    if (this.#mayTake(declaration)) await declaration.prepare?.();
     let result: TakenOver = 'unchanged';
     await this.#inTurn(async () => {
       result = await this.#takeOverOnce(declaration);
     });
     this.#release(declaration.key, result);
     return result;
+  }
+
+  /** As far as the record that was last read tells. */
+  #mayTake({key, loaded, since}: Declaration): boolean {
+    const record = this.all.get(fleetId(key))?.record;
+    return !record || (!record.stopped && record.appliedAt === since && !isRefused(record, loaded));
   }
 
   async #waits({key, loaded, since}: Declaration): Promise<boolean> {

@@ -52,6 +52,13 @@ const heardMs = 60_000;
 /** `appliedAt` of every fleet's record, by fleet, as they stood before the remote was asked. */
 type Stood = ReadonlyMap<string, string>;
 
+interface Taking {
+  readonly commit: Candidate['commit'];
+  readonly stood: Stood;
+  /** Makes recorded paths lead to the commit's files. */
+  readonly prepare: () => Promise<void>;
+}
+
 export class GitFollower {
   readonly #options: GitFollowerOptions;
   readonly #sources = new Map<string, Followed>();
@@ -188,8 +195,12 @@ export class GitFollower {
       const {verdict} = source;
       const isJudged = verdict?.error.seen === target.commit && this.#now() < verdict.untilMs;
       if (!isFull && isJudged) return verdict.error;
-      const candidate = await bringIn(flow, target);
-      return await this.#putInForce(source, {record, repository, stood}, candidate);
+      try {
+        const candidate = await bringIn(flow, target);
+        return await this.#putInForce(source, {record, repository, stood}, candidate);
+      } finally {
+        await this.#prune(record, repository);
+      }
     } catch (error) {
       if (error instanceof GitSourceError) return error;
       throw error;
@@ -208,7 +219,7 @@ export class GitFollower {
 
   /**
    * The files first, then the fleets, the status last: what reads its files anew finds those that its declaration was
-   * made of, and as long as the status doesn't say so all of it is done again.
+   * made of, and as long as the status doesn't say so all of it is done again. While all of them are held, the files stay.
    */
   async #putInForce(
     source: Followed,
@@ -226,11 +237,15 @@ export class GitFollower {
     const {events} = this.#options;
     const {commit} = candidate;
     const before = source.status;
-    await repository.switchTo(commit.id);
+    let isSwitched = false;
+    const prepare = async (): Promise<void> => {
+      if (!isSwitched) await repository.switchTo(commit.id);
+      isSwitched = true;
+    };
     const held: string[] = [];
     // In the order in which they wait for each other, as a command records them.
     for (const loaded of fleetOrder(candidate.fleets)) {
-      const result = await this.#takeOver(record, loaded, {commit, stood});
+      const result = await this.#takeOver(record, loaded, {commit, stood, prepare});
       if (result === 'outdated') {
         // A command put another commit in force since we asked, a newer one perhaps: the remote is asked again.
         this.again(recordId(record));
@@ -240,7 +255,8 @@ export class GitFollower {
     }
     this.#noticeUndeclared(record, candidate);
     const isNothing = held.length === candidate.fleets.length;
-    if (isNothing && before?.revision !== undefined) await repository.switchTo(before.revision);
+    if (!isNothing) await prepare();
+    else if (isSwitched && before?.revision !== undefined) await repository.switchTo(before.revision);
     if (!isNothing && before?.revision !== commit.id) this.#tellRevision(record, before, candidate);
     const inForce = statusInForce(this.#base(source, record), candidate);
     if (held.length > 0) {
@@ -250,11 +266,16 @@ export class GitFollower {
     }
     if (before?.ready === 'False') events.ofSource(record, 'Normal', 'SourceRecovered', 'the git source is good again');
     await this.#say(source, inForce);
+    return undefined;
+  }
+
+  /** Also of what failed: a branch that stays broken gets new commits all the same. */
+  async #prune(record: GitSourceRecord, repository: GitRepository): Promise<void> {
+    if (this.#abort.signal.aborted) return;
     await repository.prune(keptRevisions).catch((error: unknown) => {
       const fields = {gitSource: recordId(record), error: describeError(error)};
       this.#options.ports.log.debug(fields, 'cannot prune checkouts');
     });
-    return undefined;
   }
 
   #tellRevision(record: GitSourceRecord, before: GitSourceStatus | undefined, {commit, forced}: Candidate): void {
@@ -270,7 +291,7 @@ export class GitFollower {
   async #takeOver(
     record: GitSourceRecord,
     loaded: LoadedFleet,
-    candidate: {readonly commit: Candidate['commit']; readonly stood: Stood},
+    candidate: Taking,
   ): Promise<readonly string[] | 'outdated'> {
     const {fleets} = this.#options;
     const key = {namespace: loaded.namespace, fleet: loaded.name};
@@ -291,13 +312,13 @@ export class GitFollower {
   async #takeOverOf(
     key: Fleet['key'],
     loaded: LoadedFleet,
-    {commit, stood}: {readonly commit: Candidate['commit']; readonly stood: Stood},
+    {commit, stood, prepare}: Taking,
   ): Promise<string | undefined> {
     const {fleets} = this.#options;
     const id = fleetId(key);
     const since = stood.get(id);
     const what = `took over ${short(commit.id)}: ${commit.subject}`;
-    const result = await fleets.takeOver({key, loaded, since, what});
+    const result = await fleets.takeOver({key, loaded, since, what, prepare});
     if (result === 'unwanted') return undefined;
     if (result === 'held') return fleets.all.get(id)?.sourceError?.message ?? 'it has to wait';
     if (result === 'refused') return refusedText(fleets.all.get(id));

@@ -53,6 +53,10 @@ export class FakeGitSources implements GitSources {
   readonly statuses = new Map<string, GitSourceStatus>();
   readonly written: GitSourceStatus[] = [];
   current: string | undefined;
+  /** Commits that were switched to, in order. */
+  readonly switches: string[] = [];
+  /** Commits whose files lie here, the newest last. */
+  checkouts: readonly string[] = [];
   #changed: (() => void) | undefined;
 
   /** A command writes the record; whoever watches is told. */
@@ -124,11 +128,17 @@ export class FakeGitSources implements GitSources {
         if (!known(commit).isSigned) throw new Error(`${commit.slice(-4)} is not signed`);
         return {signer: 'ada'};
       },
-      checkout: async commit => `/git/revisions/${commit}`,
+      checkout: async commit => {
+        this.checkouts = [...this.checkouts.filter(one => one !== commit), commit];
+        return `/git/revisions/${commit}`;
+      },
       switchTo: async commit => {
         this.current = commit;
+        this.switches.push(commit);
       },
-      prune: async () => undefined,
+      prune: async keep => {
+        this.checkouts = this.checkouts.filter((one, i, all) => one === this.current || i >= all.length - keep);
+      },
     };
   }
 

@@ -247,6 +247,31 @@ describe('what is wrong with a revision', () => {
     expect(world.store.statuses.get('default/athena')?.sourceError?.reason).toBe('MassPruneHeld');
   });
 
+  it('files of revisions that fail do not pile up, and those of the one in force stay', async () => {
+    await follow([fleet('athena')]);
+    const good = git.remote.head;
+    for (let i = 0; i < 8; i++) {
+      git.remote.push(typo);
+      await world.clock.advance(35_000);
+    }
+    expect(status()).toMatchObject({reason: 'SourceInvalid', seen: git.remote.head});
+    expect(git.checkouts).toHaveLength(4);
+    expect(git.checkouts).toContain(good);
+  });
+
+  it('files are not switched to and back while all that it declares is held', async () => {
+    await follow([fleet('athena', 'm1', ['a', 'b', 'c', 'd', 'e'])]);
+    const good = git.remote.head;
+    const switches = git.switches.length;
+    git.remote.push([fleet('athena', 'm1')]);
+    const {fetches} = git.remote;
+    await world.clock.advance(100_000);
+    expect(git.remote.fetches - fetches).toBeGreaterThan(1);
+    expect(status()).toMatchObject({reason: 'Held', seen: git.remote.head});
+    expect(git.switches).toHaveLength(switches);
+    expect(git.current).toBe(good);
+  });
+
   it('a fleet that was rolled back is held with the reason, until the refusal is taken back', async () => {
     await follow([fleet('athena', 'm1')]);
     const good = git.remote.head;
