@@ -200,8 +200,8 @@ export async function bench(changes: Partial<WorkerConfig> = {}, options: Partia
   };
 }
 
-/** Waits for a condition; fails after ten seconds, or `withinMs`, naming it. */
-export async function until(condition: () => boolean, what: string, withinMs = 10_000): Promise<void> {
+/** Waits for a condition; fails after 25 seconds, or `withinMs`, naming it. */
+export async function until(condition: () => boolean, what: string, withinMs = 25_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`waited in vain for ${what}`);
