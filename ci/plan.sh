@@ -54,12 +54,12 @@ case $code in
   2) changed=true ;;
   *) exit "$code" ;;
 esac
-limited "$program" plan --against "$against" "$@" -o json >"$out/plan.json" 2>/dev/null
-limited "$program" plan --against "$against" "$@" -o "$log" 2>/dev/null
+limited "$program" plan --against "$against" "$@" -o json >"$out/plan.json" || exit $?
+limited "$program" plan --against "$against" "$@" -o "$log" || exit $?
 
 if [ -n "${GITLAB_CI:-}" ]; then
-  limited "$program" plan --against "$against" "$@" -o gitlab >"$out/gl-code-quality-report.json" 2>/dev/null
-  limited "$program" plan --against "$against" "$@" -o junit >"$out/junit.xml" 2>/dev/null
+  limited "$program" plan --against "$against" "$@" -o gitlab >"$out/gl-code-quality-report.json" || exit $?
+  limited "$program" plan --against "$against" "$@" -o junit >"$out/junit.xml" || exit $?
   printf 'TEKTON_AI_CHANGED=%s\n' "$changed" >"$out/plan.env"
 fi
 if [ -n "${GITHUB_OUTPUT:-}" ]; then

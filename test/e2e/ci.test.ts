@@ -115,6 +115,19 @@ withGit('the action of GitHub', () => {
     expect(existsSync(path.join(folder, 'output'))).toBe(false);
   });
 
+  it('says why where a later report fails, with its code', () => {
+    checkOut(`${fleet}    - component: hermes\n`);
+    const failing = path.join(folder, 'failing');
+    writeFileSync(
+      failing,
+      `#!/bin/sh\ncase "$*" in *plan*json*) echo 'out of memory' >&2; exit 7;; esac\nexec "${program}" "$@"\n`,
+      {mode: 0o755},
+    );
+    const ran = run(script, [], work, {...github(), TEKTON_AI: failing});
+    expect(ran).toMatchObject({code: 7, err: expect.stringContaining('out of memory')});
+    expect(existsSync(path.join(folder, 'output'))).toBe(false);
+  });
+
   it('checks alone where there is nothing to compare with', () => {
     checkOut(fleet);
     expect(run(script, [], work, {...github(), GITHUB_BASE_REF: ''})).toMatchObject({code: 0});
