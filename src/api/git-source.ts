@@ -58,6 +58,10 @@ export interface GitSourceRecord {
   readonly appliedAt: string;
   /** Set by `suspend`, cleared by `resume`: whatever the document says. */
   readonly suspendedAt?: string;
+  /** Set when its time was up, or by `down --all`, cleared by `resume` and by whoever applies it again: not followed. */
+  readonly stoppedAt?: string;
+  /** Set by `up --ttl`: from then on it is not followed, and its fleets end. */
+  readonly expiresAt?: string;
   /** Set by `rollout undo --to-revision <commit>`, cleared by `rollout resume`: this commit instead of the ref's. */
   readonly pinned?: {readonly commit: string; readonly at: string};
   /** Set by `reconcile`: look now. */

@@ -49,7 +49,7 @@ export async function applyDeclarations(
   if (sources.length === 0) return applyRecords(context, fleets, flags);
   await refuseBefore(context, fleets, flags); // a source that was recorded would be followed all the same
   const {recordSource, tellSource} = await import('./git-declared.js');
-  for (const source of sources) await recordSource(context, source);
+  for (const source of sources) await recordSource(context, source, flags.expiresAt);
   const records = await applyRecords(context, fleets, flags);
   for (const source of sources) await tellSource(context, source);
   return records;

@@ -88,7 +88,7 @@ export async function prepareSource(context: CommandContext, declared: DeclaredG
   const recorded = readGitSourceRecord(home, declared);
   const previous = readGitSourceStatus(home, declared);
   const repository = await openRepository(home, environment, declared);
-  const record = recordOf(declared, recorded, {});
+  const record = recordOf(declared, recorded, {overrides: {}});
   if (isSuspended(record)) return {declared, repository, previous, candidate: undefined};
   const git = {
     load: (_: unknown, commit: string, folder: string) =>
@@ -112,12 +112,18 @@ function inWords(error: GitSourceError, {name, namespace, spec}: DeclaredGitSour
 }
 
 /** The source is recorded, and paths lead to the new files. To be called before its fleets are recorded. */
-export async function recordSource({home}: CommandContext, prepared: PreparedSource): Promise<void> {
+export async function recordSource(
+  {home}: CommandContext,
+  prepared: PreparedSource,
+  expiresAt?: string | null,
+): Promise<void> {
   const {declared, candidate, repository} = prepared;
   // Of several fleets each records the values of its own variables.
   const all = candidate?.fleets.map(fleet => fleet.overrides) ?? [];
   const overrides = all.length === 0 ? undefined : (Object.assign({}, ...all) as Record<string, string>); // what these are
-  await updateGitSource(home, declared, before => recordOf(declared, before, overrides ?? before?.overrides ?? {}));
+  await updateGitSource(home, declared, before =>
+    recordOf(declared, before, {overrides: overrides ?? before?.overrides ?? {}, expiresAt}),
+  );
   if (candidate) await repository.switchTo(candidate.commit.id);
 }
 
@@ -146,17 +152,22 @@ export async function tellSource(context: CommandContext, prepared: PreparedSour
   await appendEvents(home, candidate.forced ? [warning, applied] : [applied]);
 }
 
-/** What a person said by other verbs stays. */
+/** What a person said by other verbs stays; that it was stopped does not. `expiresAt` as in `nextRecord`. */
 function recordOf(
   {name, namespace, spec}: DeclaredGitSource,
   before: GitSourceRecord | undefined,
-  overrides: GitSourceRecord['overrides'],
+  {
+    overrides,
+    expiresAt,
+  }: {readonly overrides: GitSourceRecord['overrides']; readonly expiresAt?: string | null | undefined},
 ): GitSourceRecord {
   const {suspendedAt, pinned, requestedAt} = before ?? {};
+  const until = expiresAt === undefined && before?.stoppedAt === undefined ? before?.expiresAt : expiresAt;
   const appliedAt = new Date().toISOString();
   return {
     ...{formatVersion, version, name, namespace, spec, appliedAt, overrides},
     ...(suspendedAt !== undefined && {suspendedAt}),
+    ...(until && {expiresAt: until}),
     ...(pinned && {pinned}),
     ...(requestedAt !== undefined && {requestedAt}),
   };

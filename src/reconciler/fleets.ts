@@ -67,6 +67,8 @@ export interface Declaration {
   readonly what?: string;
   /** Done before it is taken over, and not for what is held or refused. */
   readonly prepare?: () => Promise<void>;
+  /** When the source is to end (ISO 8601): what it brings, or changes, ends with it. */
+  readonly expiresAt?: string | undefined;
 }
 
 /** What is wrong with a fleet's source. */
@@ -358,7 +360,13 @@ export class Fleets {
     this.#setError(fleet, undefined);
   }
 
-  async #takeOverOnce({key, loaded, since, what = 'took over a changed source'}: Declaration): Promise<TakenOver> {
+  async #takeOverOnce({
+    key,
+    loaded,
+    since,
+    what = 'took over a changed source',
+    expiresAt,
+  }: Declaration): Promise<TakenOver> {
     const {ports, version} = this.#options;
     let result: TakenOver = 'unchanged';
     const record = await ports.store.updateFleet(key, previous => {
@@ -381,7 +389,7 @@ export class Fleets {
       const next = nextRecord(previous, loaded, options);
       if (previous && sameContent(previous, next)) return previous;
       result = 'changed';
-      return next;
+      return expiresAt === undefined ? next : nextRecord(previous, loaded, {...options, expiresAt});
     });
     if (record) await this.#recorded(key, record, {result, what});
     return result;

@@ -141,6 +141,6 @@ export function short(commit: string): string {
   return commit.slice(0, 12);
 }
 
-export function isSuspended({spec, suspendedAt}: GitSourceRecord): boolean {
-  return spec.suspend || suspendedAt !== undefined;
+export function isSuspended({spec, suspendedAt, stoppedAt}: GitSourceRecord): boolean {
+  return spec.suspend || suspendedAt !== undefined || stoppedAt !== undefined;
 }

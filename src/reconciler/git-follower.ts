@@ -57,6 +57,7 @@ interface Taking {
   readonly stood: Stood;
   /** Makes recorded paths lead to the commit's files. */
   readonly prepare: () => Promise<void>;
+  readonly expiresAt: string | undefined;
 }
 
 export class GitFollower {
@@ -236,6 +237,7 @@ export class GitFollower {
   ): Promise<GitSourceError | undefined> {
     const {events} = this.#options;
     const {commit} = candidate;
+    const {expiresAt} = record;
     const before = source.status;
     let isSwitched = false;
     const prepare = async (): Promise<void> => {
@@ -245,7 +247,7 @@ export class GitFollower {
     const held: string[] = [];
     // In the order in which they wait for each other, as a command records them.
     for (const loaded of fleetOrder(candidate.fleets)) {
-      const result = await this.#takeOver(record, loaded, {commit, stood, prepare});
+      const result = await this.#takeOver(record, loaded, {commit, stood, prepare, expiresAt});
       if (result === 'outdated') {
         // A command put another commit in force since we asked, a newer one perhaps: the remote is asked again.
         this.again(recordId(record));
@@ -312,13 +314,13 @@ export class GitFollower {
   async #takeOverOf(
     key: Fleet['key'],
     loaded: LoadedFleet,
-    {commit, stood, prepare}: Taking,
+    {commit, stood, ...taking}: Taking,
   ): Promise<string | undefined> {
     const {fleets} = this.#options;
     const id = fleetId(key);
     const since = stood.get(id);
     const what = `took over ${short(commit.id)}: ${commit.subject}`;
-    const result = await fleets.takeOver({key, loaded, since, what, prepare});
+    const result = await fleets.takeOver({key, loaded, since, what, ...taking});
     if (result === 'unwanted') return undefined;
     if (result === 'held') return fleets.all.get(id)?.sourceError?.message ?? 'it has to wait';
     if (result === 'refused') return refusedText(fleets.all.get(id));

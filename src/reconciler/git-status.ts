@@ -40,7 +40,8 @@ export function statusFailed(
 
 export function statusSuspended({record, previous, now}: Base): GitSourceStatus {
   const ready = previous?.revision === undefined ? 'Unknown' : 'True';
-  const message = 'not followed until `tekton-ai resume`';
+  const isStopped = record.stoppedAt !== undefined && record.suspendedAt === undefined;
+  const message = `not followed until ${isStopped ? 'it is applied again, or ' : ''}\`tekton-ai resume\``;
   return {...kept(previous), ...head(record, previous, {ready, reason: 'Suspended', now}), message};
 }
 

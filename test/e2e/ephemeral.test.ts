@@ -1,6 +1,7 @@
 /** Environments for a while: they end by themselves, or with one word. */
 import {expect, test} from '@jest/globals';
-import {isAlive, kill, sandboxes, until} from './harness.js';
+import {gitTest, TestRepository} from '../fakes/git.js';
+import {isAlive, isReady, kill, sandboxes, until} from './harness.js';
 
 const sandbox = sandboxes();
 
@@ -70,3 +71,32 @@ test('down --all ends every fleet, and a controller that answers nobody', async 
   expect(await own.processes()).toEqual([]);
   expect((await own.run(['down', '--all', '--fleet', 'one'])).exitCode).toBe(4);
 }, 60_000);
+
+gitTest(
+  'an environment that follows a branch ends with all that was pushed meanwhile, until it is applied again',
+  async () => {
+    const own = await sandbox();
+    const repository = new TestRepository();
+    try {
+      const follow = ['up', '--git', repository.url, '--interval', '1s'];
+      repository.push({'tekton-ai.yaml': own.document({name: 'one', specialists: ['athena']})});
+      await own.ok([...follow, '--ttl', '1h']);
+      const both = ['one', 'two'].map((name, i) => own.document({name, specialists: [i === 0 ? 'athena' : 'hermes']}));
+      repository.push({'tekton-ai.yaml': both.join('\n---\n')});
+      await own.untilGit('repo', ({fleets}) => fleets.length === 2);
+      await own.untilItem('hermes', isReady);
+      expect(own.record('two').expiresAt).toBe(own.record('one').expiresAt);
+      await own.run([...follow, '--ttl', '2s']);
+      await until('all processes to end', async () => (await own.processes()).length === 0);
+      const ended = (await own.events()).filter(({reason}) => reason === 'Expired');
+      expect(ended.map(({fleet, gitSource}) => fleet ?? gitSource).toSorted()).toEqual(['default/repo', 'one', 'two']);
+      await own.ok(follow);
+      expect((await own.item('hermes')).status.phase).toBe('Ready');
+      expect((await own.ok(['down', '--all'])).stdout).toContain('git source repo is stopped');
+      expect(await own.processes()).toEqual([]);
+    } finally {
+      repository.remove();
+    }
+  },
+  90_000,
+);

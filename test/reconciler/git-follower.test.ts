@@ -326,6 +326,25 @@ describe('a person', () => {
     expect(status()?.reason).toBe('UpToDate');
   });
 
+  it('lets it end: what a later push brings ends with it, and what it had keeps its own time', async () => {
+    const expiresAt = '2999-01-01T00:00:00.000Z';
+    git.remote.push([fleet('athena')]);
+    git.declare();
+    controller = await world.start();
+    await world.clock.advance(3000);
+    git.declare({}, {expiresAt});
+    git.remote.push([fleet('athena'), fleet('hermes')]);
+    await world.clock.advance(35_000);
+    expect(record('hermes').expiresAt).toBe(expiresAt);
+    expect(record('athena').expiresAt).toBeUndefined();
+    git.declare({}, {expiresAt, stoppedAt: 'now'});
+    await world.clock.advance(1000);
+    git.remote.push([fleet('athena'), fleet('hermes'), fleet('zeus')]);
+    await world.clock.advance(300_000);
+    expect(world.store.records.has('default/zeus')).toBe(false);
+    expect(status()).toMatchObject({reason: 'Suspended', message: expect.stringContaining('applied again')});
+  });
+
   it('pins a commit, which no push moves', async () => {
     await follow([fleet('athena', 'm1')]);
     const first = git.remote.head ?? '';

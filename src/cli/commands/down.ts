@@ -14,6 +14,7 @@ import type {DownOptions} from '../options.js';
 import {adoptToStop, forgetAdopted, ownerlessFleets} from '../ownerless.js';
 import {writeLine} from '../output.js';
 import {reportConvergence} from '../report.js';
+import {stopSources} from '../stop-sources.js';
 import {qualifiedName} from '../view.js';
 
 /**
@@ -25,6 +26,24 @@ export const run: Command<DownOptions> = async (context, _args, options) => {
   const isMeant = await scopeOf(context, options);
   // First of all, so that it begins nothing new, and whether or not it answers.
   if (options.all && (await endController(home))) await writeLine(context.stdout, 'the controller has ended');
+  // The next controller would start what is new in them. Where that fails, all else is stopped nevertheless.
+  const [sources] = await Promise.allSettled([options.all ? stopSources(home, () => true) : []]);
+  if (sources.status === 'fulfilled') {
+    for (const source of sources.value) {
+      await writeLine(context.stdout, `git source ${qualifiedName(source)} is stopped`);
+    }
+  }
+  const exitCode = await stopFleets(context, options, isMeant);
+  if (sources.status === 'rejected') throw sources.reason;
+  return exitCode;
+};
+
+async function stopFleets(
+  context: CommandContext,
+  options: DownOptions,
+  isMeant: (fleet: FleetKey) => boolean,
+): Promise<ExitCode> {
+  const {home} = context;
   const records = readFleetRecords(home).filter(isMeant);
   const ownerless = (await ownerlessFleets(home)).filter(isMeant);
   if (records.length === 0 && ownerless.length === 0) return nothingMeant(context, options);
@@ -50,7 +69,7 @@ export const run: Command<DownOptions> = async (context, _args, options) => {
   } finally {
     await forgetAdopted(home, ownerless);
   }
-};
+}
 
 /** @throws {TektonError} where there are fleets, and none of them was meant */
 async function nothingMeant(context: CommandContext, {namespace, fleet, files}: DownOptions): Promise<ExitCode> {

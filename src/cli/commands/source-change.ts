@@ -1,5 +1,6 @@
 import {exitCodes, TektonError} from '../../api/errors.js';
 import type {GitSourceRecord} from '../../api/git-source.js';
+import {isSuspended} from '../../reconciler/git-flow.js';
 import {findController} from '../../registry/controller-record.js';
 import {readGitSourceStatus, updateGitSource} from '../../registry/git-source-records.js';
 import {statePaths} from '../../registry/paths.js';
@@ -46,7 +47,7 @@ function refuseSenseless(record: GitSourceRecord, action: SourceChangeOptions['a
       hint: 'change that, and apply',
     });
   }
-  if (action === 'reconcile' && (bySource || record.suspendedAt !== undefined)) {
+  if (action === 'reconcile' && isSuspended(record)) {
     throw new TektonError(`cannot reconcile ${name}: it is suspended`, {hint: `tekton-ai resume ${name}`});
   }
 }
@@ -56,8 +57,9 @@ function change(record: GitSourceRecord, action: SourceChangeOptions['action'], 
     case 'suspend':
       return {...record, suspendedAt: record.suspendedAt ?? at};
     case 'resume': {
-      const {suspendedAt: _, ...followed} = record;
-      return {...followed, requestedAt: at};
+      const {suspendedAt: _, stoppedAt, expiresAt, ...followed} = record;
+      const isToEnd = expiresAt !== undefined && stoppedAt === undefined;
+      return {...followed, ...(isToEnd && {expiresAt}), requestedAt: at};
     }
     case 'reconcile':
       return {...record, requestedAt: at};

@@ -34,7 +34,7 @@ export function gitSourcesTable(views: readonly GitSourceView[], {wide, now}: {w
 
 /** As people declare it, with what is said of it. Secrets are in it as references only. */
 export function gitSourceDocument({record, status}: GitSourceView) {
-  const {name, namespace, spec, suspendedAt, pinned} = record;
+  const {name, namespace, spec, suspendedAt, stoppedAt, expiresAt, pinned} = record;
   const {ref, verify, ...rest} = spec;
   return {
     apiVersion,
@@ -44,6 +44,8 @@ export function gitSourceDocument({record, status}: GitSourceView) {
     status: {
       ...(status ?? {ready: 'Unknown' as const}),
       ...(suspendedAt !== undefined && {suspendedAt}),
+      ...(stoppedAt !== undefined && {stoppedAt}),
+      ...(expiresAt !== undefined && {expiresAt}),
       ...(pinned && {pinned}),
     },
   };
