@@ -1,10 +1,16 @@
 /** Git sources as the reconciler knows them: their records, and repositories through the `git` program. */
 import {join} from 'node:path';
+import {TektonError} from '../api/errors.js';
 import type {GitSourceRecord} from '../api/git-source.js';
 import type {LoadedFleet} from '../api/types.js';
 import {shippedExpertise} from '../expertise/catalogue.js';
 import type {GitRepository, GitSources, SourceKey} from '../reconciler/ports.js';
-import {readGitSourceRecords, readGitSourceStatus, writeGitSourceStatus} from '../registry/git-source-records.js';
+import {
+  readGitSourceRecord,
+  readGitSourceRecords,
+  readGitSourceStatus,
+  writeGitSourceStatus,
+} from '../registry/git-source-records.js';
 import {withLock} from '../registry/locks.js';
 import {statePaths} from '../registry/paths.js';
 import {watchFolder} from '../registry/watch-folder.js';
@@ -20,29 +26,48 @@ export function gitSourcesOf(home: string, environment: Environment): GitSources
     watch: changed => watchFolder(statePaths(home).sources, changed),
     readStatus: async key => readGitSourceStatus(home, key),
     writeStatus: status => writeGitSourceStatus(home, status),
-    repository: record => openRepository(home, environment, record),
+    repository: record => openRepository(home, environment, record, {recorded: true}),
     load: (record, commit, folder) =>
       loadRevision({home, environment, overrides: record.overrides}, {record, commit, folder}),
   };
 }
 
+type Source = SourceKey & Pick<GitSourceRecord, 'spec'>;
+
+/** Runs `run` while nobody else works on the repository of the source. @throws {LockBusyError} `run` was not called. */
+export function withRepositoryLock<T>(
+  home: string,
+  {name, namespace, spec}: Source,
+  run: () => Promise<T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  const timeoutMs = spec.timeoutSeconds * 1000 * lockTimeoutFactor;
+  return withLock(home, `git.${namespace}.${name}`, run, {timeoutMs, ...(signal && {signal})});
+}
+
+/** `recorded`: nothing is done, and no folder made, once the source is deleted. */
 export async function openRepository(
   home: string,
   environment: Environment,
-  {name, namespace, spec}: SourceKey & Pick<GitSourceRecord, 'spec'>,
+  source: Source,
+  {recorded = false}: {readonly recorded?: boolean} = {},
 ): Promise<GitRepository> {
+  const {name, namespace, spec} = source;
   const {Repository} = await import('../git/repository.js');
-  const timeoutMs = spec.timeoutSeconds * 1000;
   return new Repository({
     folder: statePaths(home).gitFolder({name, namespace}),
     url: spec.url,
     environment,
-    timeoutMs,
-    lock: (run, signal) =>
-      withLock(home, `git.${namespace}.${name}`, run, {
-        timeoutMs: timeoutMs * lockTimeoutFactor,
-        ...(signal && {signal}),
-      }),
+    timeoutMs: spec.timeoutSeconds * 1000,
+    lock: (run, signal) => {
+      const runIfThere = async (): ReturnType<typeof run> => {
+        if (recorded && !readGitSourceRecord(home, source)) {
+          throw new TektonError(`cannot work on git source ${namespace}/${name}: it was deleted`);
+        }
+        return run();
+      };
+      return withRepositoryLock(home, source, runIfThere, signal);
+    },
   });
 }
 

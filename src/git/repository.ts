@@ -219,8 +219,7 @@ export class Repository {
   }
 
   /** What somebody left who died in the middle is cleared away first, even while a git that he started still writes there. */
-  private async exclusively<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
-    await mkdir(this.options.folder, {recursive: true, mode: 0o700});
+  private exclusively<T>(signal: AbortSignal | undefined, run: () => Promise<T>): Promise<T> {
     return this.options.lock(async () => {
       const folder = join(this.options.folder, 'tmp');
       await mkdir(folder, {recursive: true, mode: 0o700});

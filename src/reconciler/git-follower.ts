@@ -14,7 +14,7 @@ import type {Fleet, Fleets, SourceProblem} from './fleets.js';
 import {bringIn, GitSourceError, isSuspended, seek, short} from './git-flow.js';
 import type {Candidate, FlowOptions} from './git-flow.js';
 import {isSameStatus, statusFailed, statusInForce, statusSuspended} from './git-status.js';
-import type {GitRepository, GitSources, Ports} from './ports.js';
+import type {GitRepository, GitSources, Ports, SourceKey} from './ports.js';
 import {KeyedQueue} from './queue.js';
 
 export interface GitFollowerOptions {
@@ -165,6 +165,7 @@ export class GitFollower {
     source.isFull = false;
     try {
       const problem = await this.#sync(source, record, isFull);
+      if (!(await this.#isKnown(record))) return undefined;
       this.#judge(source, problem);
       if (problem) await this.#failed(source, record, problem);
     } catch (error) {
@@ -239,6 +240,7 @@ export class GitFollower {
     const {commit} = candidate;
     const {expiresAt} = record;
     const before = source.status;
+    if (!(await this.#isKnown(record))) return undefined;
     let isSwitched = false;
     const prepare = async (): Promise<void> => {
       if (!isSwitched) await repository.switchTo(commit.id);
@@ -273,7 +275,7 @@ export class GitFollower {
 
   /** Also of what failed: a branch that stays broken gets new commits all the same. */
   async #prune(record: GitSourceRecord, repository: GitRepository): Promise<void> {
-    if (this.#abort.signal.aborted) return;
+    if (this.#abort.signal.aborted || !(await this.#isKnown(record))) return;
     await repository.prune(keptRevisions).catch((error: unknown) => {
       const fields = {gitSource: recordId(record), error: describeError(error)};
       this.#options.ports.log.debug(fields, 'cannot prune checkouts');
@@ -372,9 +374,19 @@ export class GitFollower {
     await this.#say(source, statusFailed(this.#base(source, record), error));
   }
 
+  /** By the records as they are now: it may have been deleted since the pass began. */
+  async #isKnown(record: SourceKey): Promise<boolean> {
+    const id = recordId(record);
+    return this.#options.git.read().then(
+      records => records.some(one => recordId(one) === id),
+      () => true, // what can't be read is not gone
+    );
+  }
+
   async #say(source: Followed, status: GitSourceStatus): Promise<void> {
     const {git, ports} = this.#options;
     if (isSameStatus(source.status, status) && source.writtenAt > -Infinity) return;
+    if (!(await this.#isKnown(status))) return;
     source.status = status;
     source.writtenAt = ports.clock.monotonic();
     await git.writeStatus(status);
@@ -383,7 +395,7 @@ export class GitFollower {
   async #heard(source: Followed, status: GitSourceStatus): Promise<void> {
     const {git, ports} = this.#options;
     const now = ports.clock.monotonic();
-    if (now - source.writtenAt < heardMs) return;
+    if (now - source.writtenAt < heardMs || !(await this.#isKnown(status))) return;
     source.writtenAt = now;
     source.status = {...status, fetchedAt: ports.clock.iso()};
     await git.writeStatus(source.status);

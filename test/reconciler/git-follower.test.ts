@@ -416,6 +416,28 @@ describe('a person', () => {
     expect(record('athena').specialists[0]?.provider.name).toBe('hosted');
   });
 
+  it.each([
+    ['brings something new', fleet('athena', 'm2')],
+    ['is broken', typo],
+  ])('deletes it while a commit is fetched that %s: nothing of it comes back', async (_, content) => {
+    await follow([fleet('athena', 'm1')]);
+    const before = record('athena');
+    git.remote.push(content instanceof Error ? content : [content, fleet('hermes')]);
+    let open: () => void = () => undefined;
+    git.remote.gate = new Promise(resolve => (open = resolve));
+    await world.clock.advance(35_000);
+    const events = world.store.events.length;
+    git.records.clear();
+    git.statuses.clear();
+    open();
+    await world.clock.advance(100_000);
+    expect(git.remote.fetches).toBe(2);
+    expect(record('athena')).toEqual(before);
+    expect(record('hermes')).toBeNull();
+    expect(status()).toBeUndefined();
+    expect(world.store.events).toHaveLength(events);
+  });
+
   it('stops a fleet, which no push starts again', async () => {
     await follow([fleet('athena', 'm1')]);
     const key = {namespace: 'default', fleet: 'athena'};

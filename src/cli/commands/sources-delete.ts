@@ -6,6 +6,7 @@ import {updateGitSource} from '../../registry/git-source-records.js';
 import {statePaths} from '../../registry/paths.js';
 import type {Command} from '../context.js';
 import {selectGitSources} from '../git-source-view.js';
+import {withRepositoryLock} from '../git-sources.js';
 import type {DeleteOptions} from '../options.js';
 import {writeLine} from '../output.js';
 import {qualifiedName} from '../view.js';
@@ -26,8 +27,11 @@ export const run: Command<DeleteOptions> = async ({home, stdout}, names, options
         },
       );
     }
-    await updateGitSource(home, record, () => undefined);
-    await rm(statePaths(home).gitFolder(record), {recursive: true, force: true});
+    // Whoever works on the repository ends first, and finds no source afterwards.
+    await withRepositoryLock(home, record, async () => {
+      await updateGitSource(home, record, () => undefined);
+      await rm(statePaths(home).gitFolder(record), {recursive: true, force: true});
+    });
     await writeLine(stdout, `gitsource/${qualifiedName(record)} deleted`);
   }
   return exitCodes.ok;
