@@ -61,13 +61,14 @@ export async function observe(context: CommandContext, scope: ObserveScope = {})
   const declared = fleets.flatMap(fleet =>
     fleet.specialists.filter(isMeant).map(async desired => {
       const told = vouched.get(keyOf(fleet, desired.aiId));
-      if (told !== undefined) return viewOf(desired, told);
+      const from = revisionOf(fleet, stored);
+      if (told !== undefined) return {...viewOf(desired, told), ...from};
       const before = past.get(keyOf(fleet, desired.aiId));
       const launched = launches().get(desired.aiId);
       // Another fleet may run a worker of this name: it is not this one's.
       const own = launched?.fleet === fleet.name && launched.namespace === fleet.namespace;
       const launch = own ? launched : undefined;
-      return viewOf(desired, await lookAt({context, fleet, desired, before, launch, signal}));
+      return {...viewOf(desired, await lookAt({context, fleet, desired, before, launch, signal})), ...from};
     }),
   );
   const known = new Set(fleets.flatMap(fleet => fleet.specialists.map(desired => desired.aiId)));
@@ -117,6 +118,14 @@ function viewOf(desired: Desired, status: SpecialistStatus): SpecialistView {
   const {aiId, name, namespace, fleet, labels, generation, spec} = desired;
   const {component, expertise} = spec;
   return {aiId, name, namespace, fleet, component, roles: expertise.roles, labels, generation, spec, status};
+}
+
+/** The status knows of commits that changed nothing of the fleet, too. */
+function revisionOf(fleet: FleetRecord, statuses: readonly FleetStatus[]): Pick<SpecialistView, 'revision'> {
+  if (fleet.source.type !== 'git') return {};
+  const status = statuses.find(one => one.name === fleet.name && one.namespace === fleet.namespace);
+  const commit = status?.revision ?? fleet.revision;
+  return commit === undefined ? {} : {revision: {commit, source: fleet.source.source}};
 }
 
 export function inScope(

@@ -8,6 +8,8 @@ export interface SpecialistView {
   readonly namespace: string;
   /** Absent: in no fleet (a worker by hand, or an entry that another program wrote). */
   readonly fleet?: string;
+  /** Commit that its fleet is declared by, where it comes from a repository, and that repository's git source. */
+  readonly revision?: {readonly commit: string; readonly source: string};
   readonly component: string;
   readonly roles: readonly string[];
   readonly labels: Readonly<Record<string, string>>;

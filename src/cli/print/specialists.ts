@@ -47,7 +47,12 @@ export function specialistRow(view: SpecialistView, {wide, style, now}: RowOptio
     whyDrifted(view) ??
     whyCanaryFailed(view) ??
     whyFallback(view) ?? {reason: 'Ready'};
-  return [...row, pid, generation, view.fleet ?? '<none>', reason];
+  return [...row, pid, generation, fleetText(view), reason];
+}
+
+/** "dev", and "dev@1a2b3c4" where it is declared by a commit. */
+function fleetText({fleet = '<none>', revision}: SpecialistView): string {
+  return revision === undefined ? fleet : `${fleet}@${revision.commit.slice(0, 7)}`;
 }
 
 export const statusColumns = ['COMPONENT', 'AI-ID', 'PORT', 'MODEL', 'HEALTH', 'RESTARTS', 'UPTIME', 'MEMORY'];

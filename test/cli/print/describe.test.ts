@@ -47,3 +47,9 @@ it('describes one that went down, with its last words', () => {
   expect(text).toMatch(/\nProcess: +<none>\n/);
   expect(text).toContain('Events:\n  <none>\n');
 });
+
+it('says which commit of which git source declares it', () => {
+  const revision = {commit: '1a2b3c4d5e6f7890', source: 'default/platform'};
+  const text = describeText({...about, view: {...athena, revision}, events: []});
+  expect(text).toContain('Revision:        1a2b3c4d5e6f7890 of git source default/platform\n');
+});

@@ -25,6 +25,12 @@ describe('specialists as rows', () => {
     `);
   });
 
+  it('names the commit with the fleet that it declares', () => {
+    const revision = {commit: '1a2b3c4d5e6f7890', source: 'default/platform'};
+    expect(specialistRow({...athena, revision}, {wide: true, style, now})).toContain('dev@1a2b3c4');
+    expect(specialistRow(athena, {wide: true, style, now})).toContain('dev');
+  });
+
   it('adds process, generation, fleet and reason to the wide form', async () => {
     const rows = [athena, numa].map(view => specialistRow(view, {wide: true, style, now}));
     expect(tableText(specialistColumns(true), rows)).toMatchInlineSnapshot(`
