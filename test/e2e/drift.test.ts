@@ -126,7 +126,7 @@ it('decides field by field, and says which is which, until somebody applies', as
   expect((await box.ok(['describe', 'athena'])).stdout).toMatch(left);
   expect((await box.ok(['get'])).stderr).toMatch(left);
   const {stdout} = await box.run(['diff']);
-  expect(stdout).toMatch(/ model: by-hand -> .*\(left so until an apply: driftPolicy is ignore\)/);
+  expect(stdout).toMatch(/ model: "by-hand" -> .*\(left so until an apply: driftPolicy is ignore\)/);
   expect(stdout).toMatch(/ parameters\.temperature: 0\.9 -> 0\.2.*\(left so until an apply: driftPolicy is warn\)/);
   expect(stdout).not.toContain('terminationGracePeriodSeconds');
   await box.ok(['up']);
