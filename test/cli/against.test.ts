@@ -14,11 +14,8 @@ import {
 import {tmpdir} from 'node:os';
 import path from 'node:path';
 import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, test} from '@jest/globals';
+import {describeGit as withGit} from '../fakes/git.js';
 import {cli, type HostOptions, type Ran} from './host.js';
-
-const hasGit = spawnSync('git', ['--version']).status === 0;
-if (!hasGit) process.stderr.write('skipped for lack of git: diff --against a commit\n');
-const withGit = hasGit ? describe : describe.skip;
 
 const fleet = `apiVersion: tekton.ai/v1alpha1
 kind: Fleet

@@ -13,13 +13,10 @@ import {
 } from 'node:fs';
 import {tmpdir} from 'node:os';
 import path from 'node:path';
-import {afterEach, beforeEach, describe, expect, it} from '@jest/globals';
+import {afterEach, beforeEach, expect, it} from '@jest/globals';
 import {parse} from 'yaml';
+import {describeGit as withGit} from '../fakes/git.js';
 import {program} from './harness.js';
-
-const hasGit = spawnSync('git', ['--version']).status === 0;
-if (!hasGit) process.stderr.write('skipped for lack of git: scripts of CI\n');
-const withGit = hasGit ? describe : describe.skip;
 
 const root = path.resolve('.');
 const fleet = `apiVersion: tekton.ai/v1alpha1
